@@ -1,0 +1,1 @@
+"""Stage 1: boxes, SAM, and boxes turned into masks."""

@@ -1,0 +1,1 @@
+"""What exists: manifest, MoNuSeg, DSB2018, simulated tissue, splits and fractions."""

@@ -1,0 +1,57 @@
+"""One annotated image: the unit that flows through the study."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+Split = Literal["train", "val", "test"]
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """An image with its instance truth.
+
+    image: (H, W, 3) uint8 RGB. instances: (H, W) uint16, 0 = background, one value per nucleus.
+    spacing: µm per pixel. source: where it comes from ("monuseg", "dsb2018", "simulated", ...).
+    """
+
+    name: str
+    image: np.ndarray
+    instances: np.ndarray
+    spacing: float
+    source: str
+    patient: str = ""
+    organ: str = ""
+    split: Split = "train"
+
+    def __post_init__(self) -> None:
+        if self.image.dtype != np.uint8 or self.image.ndim != 3 or self.image.shape[2] != 3:
+            raise ValueError(
+                f"{self.name}: image is {self.image.dtype} {self.image.shape}, expected uint8 (H, W, 3)"
+            )
+        if self.instances.dtype != np.uint16 or self.instances.shape != self.image.shape[:2]:
+            raise ValueError(
+                f"{self.name}: instances are {self.instances.dtype} {self.instances.shape}, "
+                f"expected uint16 {self.image.shape[:2]}"
+            )
+
+    @property
+    def mask(self) -> np.ndarray:
+        """(H, W) bool: every nucleus pixel."""
+        return self.instances > 0
+
+    def crop(self, top: int, left: int, size: int) -> Case:
+        """The square window [top, top + size) × [left, left + size); labels keep their values."""
+        height, width = self.instances.shape
+        if not (0 <= top <= height - size and 0 <= left <= width - size):
+            raise ValueError(f"{self.name}: a {size} px crop at ({top}, {left}) leaves the {height}×{width} image")
+        rows, cols = slice(top, top + size), slice(left, left + size)
+        return replace(
+            self,
+            name=f"{self.name}@{top},{left},{size}",
+            image=self.image[rows, cols].copy(),
+            instances=self.instances[rows, cols].copy(),
+        )

@@ -1,0 +1,1 @@
+"""Stage 2: the adapter, losses, one training loop, tiled inference."""

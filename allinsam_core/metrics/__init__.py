@@ -1,0 +1,1 @@
+"""Pixel metrics, instance metrics and statistics. A name is a definition."""

@@ -1,0 +1,1 @@
+"""Configuration, runs and provenance, tables, figures, the audit of the published numbers."""
