@@ -29,9 +29,7 @@ class Case:
 
     def __post_init__(self) -> None:
         if self.image.dtype != np.uint8 or self.image.ndim != 3 or self.image.shape[2] != 3:
-            raise ValueError(
-                f"{self.name}: image is {self.image.dtype} {self.image.shape}, expected uint8 (H, W, 3)"
-            )
+            raise ValueError(f"{self.name}: image is {self.image.dtype} {self.image.shape}, expected uint8 (H, W, 3)")
         if self.instances.dtype != np.uint16 or self.instances.shape != self.image.shape[:2]:
             raise ValueError(
                 f"{self.name}: instances are {self.instances.dtype} {self.instances.shape}, "

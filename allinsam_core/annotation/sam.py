@@ -1,0 +1,156 @@
+"""Build and load SAM on segment-anything's own modules (Kirillov et al. 2023, arXiv 2304.02643).
+
+`vit_b`, `vit_l`, `vit_h` are exactly what segment-anything's builders make. `mini` is a small SAM of our
+own, made of the same modules; its weights are not Meta's and its numbers are never Meta's SAM's.
+Weights load strictly: every key of the file must meet a key of the model and the other way round.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from allinsam_core import _torchvision
+
+_torchvision.ensure()
+from segment_anything import sam_model_registry  # noqa: E402
+from segment_anything.modeling import (  # noqa: E402
+    ImageEncoderViT,
+    MaskDecoder,
+    PromptEncoder,
+    Sam,
+    TwoWayTransformer,
+)
+
+MODELS = ("mini", "vit_b", "vit_l", "vit_h")
+MINI_WEIGHTS = Path(__file__).with_name("mini_sam.safetensors")
+
+
+@dataclass(frozen=True)
+class MiniGeometry:
+    """Sizes of mini-SAM; the names are segment-anything's."""
+
+    image_size: int = 256
+    patch_size: int = 16
+    embed_dim: int = 192
+    depth: int = 12
+    num_heads: int = 6
+    window_size: int = 8
+    global_attn_indexes: tuple[int, ...] = (2, 5, 8, 11)
+    prompt_dim: int = 128
+    decoder_mlp_dim: int = 512
+
+
+def _build_mini(geometry: MiniGeometry | None = None) -> Sam:
+    g = geometry or MiniGeometry()
+    grid = g.image_size // g.patch_size
+    return Sam(
+        image_encoder=ImageEncoderViT(
+            img_size=g.image_size,
+            patch_size=g.patch_size,
+            embed_dim=g.embed_dim,
+            depth=g.depth,
+            num_heads=g.num_heads,
+            mlp_ratio=4,
+            qkv_bias=True,
+            norm_layer=partial(nn.LayerNorm, eps=1e-6),
+            use_rel_pos=True,
+            window_size=g.window_size,
+            global_attn_indexes=g.global_attn_indexes,
+            out_chans=g.prompt_dim,
+        ),
+        prompt_encoder=PromptEncoder(
+            embed_dim=g.prompt_dim,
+            image_embedding_size=(grid, grid),
+            input_image_size=(g.image_size, g.image_size),
+            mask_in_chans=16,
+        ),
+        mask_decoder=MaskDecoder(
+            transformer_dim=g.prompt_dim,
+            transformer=TwoWayTransformer(
+                depth=2, embedding_dim=g.prompt_dim, mlp_dim=g.decoder_mlp_dim, num_heads=8
+            ),
+            num_multimask_outputs=3,
+            iou_head_depth=3,
+            iou_head_hidden_dim=g.prompt_dim,
+        ),
+    ).eval()
+
+
+def build(name: str, checkpoint: Path | str | None = None) -> Sam:
+    """A SAM in evaluation mode, on the CPU unless a `torch.device` context says otherwise.
+
+    name: one of `MODELS`. checkpoint: a `.pth` of Meta's release or a `.safetensors`; None leaves the
+    initial random weights (`load_mini` loads those that ship with the package).
+    Raises ValueError for an unknown name, a wrong or a broken checkpoint, FileNotFoundError for a missing one.
+    """
+    if name not in MODELS:
+        raise ValueError(f"unknown SAM {name!r}; expected one of {', '.join(MODELS)}")
+    sam = _build_mini() if name == "mini" else sam_model_registry[name]()
+    if checkpoint is not None:
+        load_strictly(sam, read_weights(Path(checkpoint)), Path(checkpoint), name)
+    return sam.eval()
+
+
+def load_mini() -> Sam:
+    """mini-SAM with the weights that ship with the package (see MODEL_CARD.md)."""
+    return build("mini", MINI_WEIGHTS)
+
+
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Read a state dict without running any code from the file (`weights_only`, or safetensors)."""
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path}: no such checkpoint. `allinsam data fetch` downloads SAM's weights; "
+            "`allinsam data fetch --offline` says which file to put where."
+        )
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, Exception) as error:
+        if isinstance(error, MemoryError):
+            raise
+        raise ValueError(
+            f"{path}: not a readable checkpoint ({path.stat().st_size:,} bytes found; truncated or another "
+            f"kind of file?). Expected a state dict; download it again and compare its sha256 with "
+            f"data_manifest.yaml. Cause: {type(error).__name__}: {str(error).splitlines()[0][:200]}"
+        ) from error
+    if not isinstance(weights, dict) or not all(isinstance(v, torch.Tensor) for v in weights.values()):
+        raise ValueError(f"{path}: holds {type(weights).__name__}, expected a state dict of tensors")
+    return weights
+
+
+def load_strictly(module: nn.Module, weights: dict[str, torch.Tensor], path: Path, what: str) -> None:
+    """Copy `weights` into `module`; any missing, unexpected or misshapen key is an error that names it."""
+    own = module.state_dict()
+    missing = sorted(own.keys() - weights.keys())
+    unexpected = sorted(weights.keys() - own.keys())
+    misshapen = [
+        f"{k} {tuple(weights[k].shape)} instead of {tuple(own[k].shape)}"
+        for k in own.keys() & weights.keys()
+        if weights[k].shape != own[k].shape
+    ]
+    if missing or unexpected or misshapen:
+        raise ValueError(
+            f"{path}: these are not the weights of {what}: {len(missing)} keys missing {missing[:3]}, "
+            f"{len(unexpected)} unexpected {unexpected[:3]}, {len(misshapen)} of another shape "
+            f"{sorted(misshapen)[:3]}. Choose the model that the file belongs to."
+        )
+    module.load_state_dict(weights, strict=True)
+
+
+def weights_checksum(module: nn.Module) -> str:
+    """sha256 over names, shapes and float32 values of the state dict: the identity of a set of weights."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().to("cpu", torch.float32).contiguous().numpy().tobytes())
+    return digest.hexdigest()

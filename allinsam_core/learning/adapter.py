@@ -1,0 +1,192 @@
+"""The SAM adapter: a frozen SAM encoder with injected prompts and a trained, promptless mask decoder.
+
+Sources: paper §3.2; SAM-Adapter (Chen et al. 2023, arXiv 2304.09148), whose explicit visual prompts the
+released code uses. Two features are computed once per image: a linear map of the patch embedding, and a
+patch convolution of the image's high-pass FFT. Their sum goes through one Linear + GELU per block and one
+up-projection shared by all blocks, and is added to the tokens before every block.
+
+Where this differs from the paper: "latter layers" (§3.2) is `placement="late"`; the released code, and
+hence the default, adapts all blocks. Where it differs from the released code: the Fourier matrix and the
+no-mask vector are SAM's own by default (`as_released=True` leaves both random, as its non-strict loading does).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, cast
+
+import torch
+import torch.nn.functional as F
+from segment_anything.modeling import MaskDecoder, Sam
+from segment_anything.modeling.prompt_encoder import PositionEmbeddingRandom
+from torch import nn
+
+Placement = Literal["all", "late", "none"]
+
+# What of a SAM the adapted network does not use: prompts are gone, save the two entries it adopts.
+UNUSED_PROMPT_KEYS = (
+    *(f"prompt_encoder.point_embeddings.{i}.weight" for i in range(4)),
+    "prompt_encoder.not_a_point_embed.weight",
+    *(f"prompt_encoder.mask_downscaling.{i}.{p}" for i in (0, 1, 3, 4, 6) for p in ("weight", "bias")),
+)
+
+
+def high_pass(image: torch.Tensor, rate: float = 0.25) -> torch.Tensor:
+    """Magnitude of the image without its low frequencies. image and result: (B, C, H, W).
+
+    A centred square of `rate` times the spectrum's area is set to zero (half-side
+    floor(sqrt(H W rate) / 2): 256 of 1024).
+    """
+    height, width = image.shape[-2:]
+    half = int(math.sqrt(height * width * rate) / 2)
+    spectrum = torch.fft.fftshift(torch.fft.fft2(image.float(), norm="forward"), dim=(-2, -1))
+    keep = torch.ones(height, width, device=image.device)
+    keep[height // 2 - half : height // 2 + half, width // 2 - half : width // 2 + half] = 0
+    filtered = torch.fft.ifft2(torch.fft.ifftshift(spectrum * keep, dim=(-2, -1)), norm="forward")
+    return filtered.real.abs().to(image.dtype)
+
+
+class Adapter(nn.Module):
+    """The injected prompts of one encoder. dim: token width D; the bottleneck is D // reduction."""
+
+    def __init__(self, dim: int, depth: int, patch_size: int, reduction: int = 32, zero_init: bool = False) -> None:
+        super().__init__()
+        narrow = dim // reduction
+        self.embedding = nn.Linear(dim, narrow)
+        self.handcrafted = nn.Conv2d(3, narrow, patch_size, stride=patch_size)
+        self.per_block = nn.ModuleList(nn.Linear(narrow, narrow) for _ in range(depth))
+        self.up = nn.Linear(narrow, dim)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
+        fan_out = narrow * patch_size**2
+        nn.init.normal_(self.handcrafted.weight, std=math.sqrt(2 / fan_out))
+        nn.init.zeros_(cast(torch.Tensor, self.handcrafted.bias))
+        if zero_init:  # the adapted network then starts exactly as SAM
+            nn.init.zeros_(self.up.weight)
+
+    def features(self, image: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """image: (B, 3, H, W) normalised; tokens: (B, h, w, D) before the position embedding. (B, h, w, D/r)."""
+        texture = self.handcrafted(high_pass(image)).permute(0, 2, 3, 1)
+        return self.embedding(tokens) + texture
+
+    def prompt(self, features: torch.Tensor, block: int) -> torch.Tensor:
+        """What is added to the tokens before `block`: (B, h, w, D)."""
+        return self.up(F.gelu(self.per_block[block](features)))
+
+
+class AdaptedSam(nn.Module):
+    """A SAM that segments without prompts: image in, one map of foreground logits out.
+
+    image: (B, 3, H, W) float RGB in [0, 1], H and W multiples of the patch size, any B.
+    Returns logits (B, 1, H, W). Sizes other than SAM's own interpolate the absolute position embedding.
+    trainable: "adapter" freezes the encoder (the paper); "everything" trains it too (our comparison).
+    """
+
+    pixel_mean: torch.Tensor
+    pixel_std: torch.Tensor
+
+    def __init__(
+        self,
+        sam: Sam,
+        placement: Placement = "all",
+        reduction: int = 32,
+        zero_init: bool = False,
+        as_released: bool = False,
+        trainable: Literal["adapter", "everything"] = "adapter",
+    ) -> None:
+        super().__init__()
+        self.image_encoder = sam.image_encoder
+        self.mask_decoder = sam.mask_decoder
+        width = sam.prompt_encoder.embed_dim
+        self.no_mask = nn.Parameter(torch.randn(1, width))
+        self.fourier = PositionEmbeddingRandom(width // 2)
+        if not as_released:
+            self.no_mask.data.copy_(sam.prompt_encoder.no_mask_embed.weight)
+            self.fourier.load_state_dict(sam.prompt_encoder.pe_layer.state_dict())
+        self.register_buffer("pixel_mean", sam.pixel_mean.clone() / 255, persistent=False)
+        self.register_buffer("pixel_std", sam.pixel_std.clone() / 255, persistent=False)
+        depth = len(self.image_encoder.blocks)
+        first = {"all": 0, "late": depth // 2, "none": depth}[placement]
+        self.adapted_blocks = tuple(range(first, depth))
+        self.adapter: Adapter | None = None
+        if placement != "none":
+            patch = self.image_encoder.patch_embed.proj
+            self.adapter = Adapter(patch.out_channels, depth, patch.kernel_size[0], reduction, zero_init)
+            for block in range(first):
+                self.adapter.per_block[block].requires_grad_(False)
+        if trainable == "adapter":
+            self.image_encoder.requires_grad_(False)
+
+    def encode(self, image: torch.Tensor) -> torch.Tensor:
+        """(B, 3, H, W) in [0, 1] → image embedding (B, C, H/patch, W/patch)."""
+        encoder = self.image_encoder
+        patch = encoder.patch_embed.proj.kernel_size[0]
+        if image.shape[-2] % patch or image.shape[-1] % patch:
+            raise ValueError(f"image is {tuple(image.shape)}; height and width must be multiples of {patch}")
+        image = (image - self.pixel_mean) / self.pixel_std
+        tokens = encoder.patch_embed(image)  # (B, h, w, D)
+        features = self.adapter.features(image, tokens) if self.adapter is not None else None
+        if encoder.pos_embed is not None:
+            tokens = tokens + _resized(encoder.pos_embed, tokens.shape[1:3])
+        for index, block in enumerate(encoder.blocks):
+            if self.adapter is not None and features is not None and index in self.adapted_blocks:
+                tokens = tokens + self.adapter.prompt(features, index)
+            tokens = block(tokens)
+        return encoder.neck(tokens.permute(0, 3, 1, 2))
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        embedding = self.encode(image)
+        sparse = embedding.new_empty(len(embedding), 0, embedding.shape[1])
+        dense = self.no_mask[:, :, None, None].expand_as(embedding)
+        grid = embedding.shape[-2:]
+        low, _ = decode(self.mask_decoder, embedding, self.fourier(grid), sparse, dense, tokens=slice(0, 1))
+        return F.interpolate(low, size=image.shape[-2:], mode="bilinear", align_corners=False)
+
+
+def decode(
+    decoder: MaskDecoder,
+    embedding: torch.Tensor,
+    position: torch.Tensor,
+    sparse: torch.Tensor,
+    dense: torch.Tensor,
+    tokens: slice,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """SAM's mask decoder on a batch in which every entry has its own embedding.
+
+    segment-anything's `MaskDecoder.forward` takes one image and repeats it for every prompt; this runs the
+    same sub-modules on embedding (N, C, h, w), sparse (N, P, C), dense (N, C, h, w) and position (C, h, w).
+    Returns low-resolution logits (N, T, 4h, 4w) and predicted IoUs (N, T) of the mask tokens in `tokens`.
+    """
+    n, channels, height, width = embedding.shape
+    own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
+    queries = torch.cat([own.expand(n, -1, -1), sparse], dim=1)
+    hidden, source = decoder.transformer(embedding + dense, position.expand(n, -1, -1, -1), queries)
+    upscaled = decoder.output_upscaling(source.transpose(1, 2).reshape(n, channels, height, width))
+    wanted = range(*tokens.indices(decoder.num_mask_tokens))
+    hyper = torch.stack([decoder.output_hypernetworks_mlps[i](hidden[:, 1 + i]) for i in wanted], dim=1)
+    masks = torch.einsum("ntc,nchw->nthw", hyper, upscaled)
+    return masks, decoder.iou_prediction_head(hidden[:, 0])[:, tokens]
+
+
+def _resized(position: torch.Tensor, grid: tuple[int, int] | torch.Size) -> torch.Tensor:
+    """Absolute position embedding (1, h, w, D) resampled to `grid`."""
+    if tuple(position.shape[1:3]) == tuple(grid):
+        return position
+    moved = F.interpolate(position.permute(0, 3, 1, 2), size=tuple(grid), mode="bicubic", align_corners=False)
+    return moved.permute(0, 2, 3, 1)
+
+
+def parameter_counts(model: AdaptedSam) -> dict[str, int]:
+    """The integers of `allinsam describe`: total, trainable, adapter, decoder."""
+
+    def size(module: nn.Module) -> int:
+        return sum(p.numel() for p in module.parameters())
+
+    return {
+        "total": size(model),
+        "trainable": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "adapter": size(model.adapter) if model.adapter is not None else 0,
+        "decoder": size(model.mask_decoder),
+    }

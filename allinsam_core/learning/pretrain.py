@@ -1,0 +1,180 @@
+"""Pre-training of mini-SAM, as SAM was: prompts in, masks out (Kirillov et al. 2023, §5 and appendix A).
+
+Boxes with jitter and single points, several per image; focal and Dice loss, for the best of three masks
+where a prompt is ambiguous; an IoU head that learns how good each mask is. One thing is added, because it
+is what the adapter builds on: without a prompt the single-mask token segments all nuclei.
+Data: DSB2018 (CC0) and simulated tissue only. MoNuSeg is never trained on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.ndimage import find_objects
+from segment_anything.modeling import Sam
+from torch import nn
+
+from allinsam_core.learning import losses
+from allinsam_core.learning.adapter import decode
+from allinsam_core.learning.augment import AugmentSettings, Batch, CropSampler
+from allinsam_core.learning.train import StepLoss, TrainSettings
+
+AUGMENT = AugmentSettings(zoom=0.45, stain=0.4, shift=0.05, blur=0.3, noise=0.04, colour=0.12)
+SETTINGS = TrainSettings(
+    steps=5000,
+    batch_size=8,
+    learning_rate=1e-3,
+    weight_decay=0.05,
+    warmup=200,
+    final_rate=1e-6,
+    clip=1.0,
+    precision="bf16-mixed",
+    checkpoint_every=200,
+    validate_every=1000,
+)
+FIELD = 150  # px of the training images that fill mini-SAM's input
+NUCLEUS = 22.0  # px, median equivalent diameter that every source is rescaled to
+PROMPTS = 6  # per image
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """One prompt per row: image index (N,), box (N, 4) XYXY, point (N, 1, 2) XY, is_box (N,), mask (N, 1, S, S)."""
+
+    image: torch.Tensor
+    box: torch.Tensor
+    point: torch.Tensor
+    is_box: torch.Tensor
+    mask: torch.Tensor
+
+
+def draw_prompts(instances: torch.Tensor, per_image: int, rng: np.random.Generator, smallest: int = 30) -> Prompts:
+    """Boxes and points for up to `per_image` nuclei of each image. instances: (B, S, S) int64.
+
+    A box is tight (one in three) or has each side moved by U(−0.08, 0.2) of the box's length, outwards
+    positive, at most 20 px; a point is any pixel of the nucleus. Nuclei under `smallest` pixels are left out.
+    """
+    owners, boxes, points, masks = [], [], [], []
+    for index, labels in enumerate(instances.cpu().numpy()):
+        area = np.bincount(labels.ravel())
+        area[0] = 0
+        found = np.flatnonzero(area >= smallest)
+        objects = find_objects(labels.astype(np.int32))
+        for value in rng.permutation(found)[:per_image]:
+            rows, cols = objects[value - 1]
+            box = np.array([cols.start, rows.start, cols.stop, rows.stop], dtype=np.float32)
+            if rng.random() > 1 / 3:
+                sides = np.tile([box[2] - box[0], box[3] - box[1]], 2)
+                move = np.clip(rng.uniform(-0.08, 0.2, 4) * sides, -20, 20)
+                box = np.clip(box + move * (-1, -1, 1, 1), 0, labels.shape[0])
+            inside = np.argwhere(labels[rows, cols] == value)
+            y, x = inside[rng.integers(len(inside))] + (rows.start, cols.start)
+            owners.append(index)
+            boxes.append(box)
+            points.append((x, y))
+            masks.append(labels == value)
+    return Prompts(
+        torch.tensor(owners, dtype=torch.int64),
+        torch.tensor(np.array(boxes, dtype=np.float32).reshape(-1, 4)),
+        torch.tensor(np.array(points, dtype=np.float32).reshape(-1, 1, 2)),
+        torch.tensor(rng.random(len(owners)) < 0.65),
+        torch.tensor(np.array(masks, dtype=np.float32).reshape(-1, 1, *instances.shape[-2:])),
+    )
+
+
+class PromptableSam(nn.Module):
+    """A SAM's forward pass for training: promptless logits, and masks and IoUs for every prompt."""
+
+    def __init__(self, sam: Sam) -> None:
+        super().__init__()
+        self.sam = sam
+
+    def forward(self, image: torch.Tensor, prompts: Prompts) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """image: (B, 3, S, S) in [0, 1]. Promptless logits (B, 1, S, S), mask logits (N, 4, s, s), IoUs (N, 4)."""
+        sam = self.sam
+        embedding = sam.image_encoder((image * 255 - sam.pixel_mean) / sam.pixel_std)
+        position = sam.prompt_encoder.get_dense_pe()[0]
+        no_mask = sam.prompt_encoder.no_mask_embed.weight[:, :, None, None]
+        empty = embedding.new_empty(len(image), 0, embedding.shape[1])
+        low, _ = decode(sam.mask_decoder, embedding, position, empty, no_mask, slice(0, 1))
+        everything = F.interpolate(low, size=image.shape[-2:], mode="bilinear", align_corners=False)
+        sparse = self.embed(prompts)
+        masks, ious = decode(sam.mask_decoder, embedding[prompts.image], position, sparse, no_mask, slice(0, 4))
+        return everything, masks, ious
+
+    def embed(self, prompts: Prompts) -> torch.Tensor:
+        """Two tokens a prompt, (N, 2, C): a box's corners, or a point and SAM's padding point."""
+        encoder = self.sam.prompt_encoder
+        box, _ = encoder(points=None, boxes=prompts.box, masks=None)
+        positive = torch.ones(len(prompts.point), 1, device=prompts.point.device)
+        point, _ = encoder(points=(prompts.point, positive), boxes=None, masks=None)
+        return torch.where(prompts.is_box[:, None, None], box, point)
+
+
+def mask_costs(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """20 · focal + Dice of every candidate mask. logits: (N, T, h, w); target: (N, 1, h, w). Returns (N, T)."""
+    target = target.expand_as(logits)
+    prob = logits.sigmoid()
+    ce = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    hit = prob * target + (1 - prob) * (1 - target)
+    focal = ((0.25 * target + 0.75 * (1 - target)) * (1 - hit) ** 2 * ce).mean((2, 3))
+    overlap = (prob * target).sum((2, 3))
+    dice = 1 - (2 * overlap + 1) / (prob.sum((2, 3)) + target.sum((2, 3)) + 1)
+    return 20 * focal + dice
+
+
+def true_ious(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """IoU of every thresholded mask with its target. (N, T, h, w), (N, 1, h, w) → (N, T)."""
+    found, wanted = logits > 0, target > 0.5
+    return (found & wanted).sum((2, 3)) / (found | wanted).sum((2, 3)).clamp(min=1)
+
+
+def prompt_loss(masks: torch.Tensor, ious: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Single-mask token plus the best of the three others, and the squared error of the predicted IoUs."""
+    small = F.adaptive_avg_pool2d(target, masks.shape[-1])
+    costs = mask_costs(masks, small)
+    quality = F.mse_loss(ious, true_ious(masks.detach(), small))
+    return (costs[:, 0] + costs[:, 1:].min(dim=1).values).mean() + quality
+
+
+def step_loss(prompts_per_image: int = PROMPTS) -> StepLoss:
+    """The loss of one training step, for `train.fit`: promptless BCE + soft IoU, plus the prompts' loss."""
+
+    def loss(model: nn.Module, batch: Batch) -> torch.Tensor:
+        rng = np.random.default_rng(int(torch.randint(2**31, (1,))))
+        prompts = draw_prompts(batch.instances, prompts_per_image, rng)
+        everything, masks, ious = model(batch.image, prompts)
+        value = losses.bce_dice(everything, batch.mask)
+        if len(prompts.image):
+            value = value + prompt_loss(masks, ious, prompts.mask)
+        return value
+
+    return loss
+
+
+def evaluate(model: PromptableSam, batches: Sequence[Batch], per_image: int = 8) -> dict[str, float]:
+    """Held-out figures: promptless loss and Dice, mean IoU of single masks from boxes and from points."""
+    device = next(model.parameters()).device
+    total: dict[str, list[float]] = {"loss": [], "dice": [], "box_iou": [], "point_iou": []}
+    for index, held in enumerate(batches):
+        batch = held.to(device)
+        prompts = draw_prompts(batch.instances, per_image, np.random.default_rng(index))
+        everything, masks, _ = model(batch.image, prompts)
+        total["loss"].append(float(losses.bce_dice(everything, batch.mask)))
+        found, wanted = everything > 0, batch.mask > 0.5
+        both = (found & wanted).sum((1, 2, 3)) * 2 / (found.sum((1, 2, 3)) + wanted.sum((1, 2, 3))).clamp(min=1)
+        total["dice"].extend(both.tolist())
+        grown = F.interpolate(masks[:, :1], size=prompts.mask.shape[-2:], mode="bilinear", align_corners=False)
+        iou = true_ious(grown, prompts.mask)[:, 0]
+        total["box_iou"].extend(iou[prompts.is_box].tolist())
+        total["point_iou"].extend(iou[~prompts.is_box].tolist())
+    return {name: float(np.mean(values)) for name, values in total.items()}
+
+
+def held_out_batches(sampler: CropSampler, count: int) -> list[Batch]:
+    """Fixed batches of a sampler over held-out cases."""
+    return [sampler(step) for step in range(count)]

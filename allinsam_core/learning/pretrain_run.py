@@ -1,0 +1,145 @@
+"""Pre-train mini-SAM from the raw data to the file that ships: what `allinsam pretrain` runs."""
+
+from __future__ import annotations
+
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from pydantic import BaseModel, ConfigDict
+from safetensors.torch import save_file
+from tqdm import tqdm
+
+from allinsam_core.annotation import sam as sams
+from allinsam_core.data import dsb2018, recolour, simulate
+from allinsam_core.data.case import Case
+from allinsam_core.learning import pretrain
+from allinsam_core.learning.augment import AugmentSettings, CropSampler
+from allinsam_core.learning.train import History, TrainSettings, fit
+
+
+class PretrainConfig(BaseModel):
+    """One pre-training run. shares: how often each source is drawn."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seed: int = 0
+    simulated: int = 2500  # tiles, 256 px
+    simulated_held_out: int = 64
+    stained_held_out: int = 15
+    shares: dict[str, float] = {"simulated": 0.45, "stained": 0.3, "rendered": 0.22, "fluorescence": 0.03}
+    field: int = pretrain.FIELD
+    nucleus: float = pretrain.NUCLEUS
+    train: TrainSettings = pretrain.SETTINGS
+    augment: AugmentSettings = pretrain.AUGMENT
+
+
+@dataclass
+class Sources:
+    """Training cases with their shares, and the held-out ones."""
+
+    cases: list[Case]
+    weights: list[float]
+    held_out: list[Case]
+
+
+def _simulated(seed: int, size: int) -> Case:
+    return simulate.tile(seed, size=size)
+
+
+def simulated_tiles(count: int, first_seed: int, workers: int | None = None) -> list[Case]:
+    """`count` tiles of 256 px, made in parallel."""
+    with ProcessPoolExecutor(workers) as pool:
+        tiles = pool.map(partial(_simulated, size=256), range(first_seed, first_seed + count), chunksize=16)
+        return list(tqdm(tiles, total=count, desc="simulating", disable=None, mininterval=2))
+
+
+def gather(config: PretrainConfig, dsb_root: Path) -> Sources:
+    """Everything mini-SAM learns from: stained and fluorescent DSB2018 images and simulated tissue.
+
+    Held out are the last stained DSB2018 images (in a seeded order) and simulated tiles of later seeds.
+    """
+    rng = np.random.default_rng(config.seed)
+
+    def scaled(case: Case) -> Case:
+        return recolour.at_nucleus_size(case, config.nucleus)
+
+    stained = [scaled(c) for c in dsb2018.load(dsb_root, ("stained-brightfield",))]
+    stained = [stained[i] for i in rng.permutation(len(stained))]
+    raw = [scaled(c) for c in dsb2018.load(dsb_root, ("fluorescence",))]
+    parts = {
+        "simulated": simulated_tiles(config.simulated, 1_000_000),
+        "stained": stained[config.stained_held_out :],
+        "rendered": [recolour.as_stained(c, s) for c in raw for s in range(2)],
+        "fluorescence": raw,
+    }
+    cases, weights = [], []
+    for name, group in parts.items():
+        area = np.array([c.instances.size for c in group], dtype=float)
+        cases += group
+        weights += list(config.shares[name] * area / area.sum())
+    held_out = stained[: config.stained_held_out] + simulated_tiles(config.simulated_held_out, 2_000_000)
+    return Sources(cases, weights, held_out)
+
+
+def run(config: PretrainConfig, dsb_root: Path, folder: Path, device: str = "auto") -> History:
+    """Pre-train and leave `mini_sam.safetensors` (float16) in `folder`. Killed, it continues when called again."""
+    sources = gather(config, dsb_root)
+    torch.manual_seed(config.seed)
+    model = pretrain.PromptableSam(initialised(sams.build("mini")))
+    size = model.sam.image_encoder.img_size
+    sampler = CropSampler(
+        sources.cases,
+        config.field,
+        size,
+        config.train.batch_size,
+        config.seed,
+        config.augment,
+        sources.weights,
+    )
+    held = CropSampler(
+        sources.held_out,
+        config.field,
+        size,
+        8,
+        1,
+        AugmentSettings(turns=False, zoom=0.0, stain=0, shift=0, blur=0, noise=0),
+        [1.0] * len(sources.held_out),
+    )
+    batches = pretrain.held_out_batches(held, 12)
+    fabric = Fabric(accelerator=device, devices=1, precision=config.train.precision)
+    history = fit(
+        model,
+        sampler,
+        pretrain.step_loss(),
+        config.train,
+        folder,
+        validate=lambda m: pretrain.evaluate(m, batches),
+        seed=config.seed,
+        fabric=fabric,
+        progress="pre-training mini-SAM",
+    )
+    ship(model.sam, folder / "mini_sam.safetensors")
+    return history
+
+
+def initialised(sam: sams.Sam) -> sams.Sam:
+    """ViT initialisation of the encoder: truncated normal σ 0.02 (segment-anything leaves PyTorch's)."""
+    for module in sam.image_encoder.modules():
+        if isinstance(module, torch.nn.Linear):
+            torch.nn.init.trunc_normal_(module.weight, std=0.02)
+            if module.bias is not None:
+                torch.nn.init.zeros_(module.bias)
+    if sam.image_encoder.pos_embed is not None:
+        torch.nn.init.trunc_normal_(sam.image_encoder.pos_embed, std=0.02)
+    return sam
+
+
+def ship(sam: sams.Sam, path: Path) -> None:
+    """Write the weights in float16 (half the bytes; reading restores float32)."""
+    state = {name: tensor.detach().cpu().half().contiguous() for name, tensor in sam.state_dict().items()}
+    save_file(state, path)

@@ -1,0 +1,231 @@
+"""The one training loop: every network of the study, pre-training included, goes through `fit`.
+
+Killed at any moment, it continues from its last checkpoint to the same final weights (bit for bit on a
+CPU): data and dropout depend on (seed, step) alone, and a checkpoint appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import torch
+from lightning_fabric import Fabric
+from pydantic import BaseModel, ConfigDict
+from torch import nn
+from tqdm import tqdm
+
+from allinsam_core.learning.augment import Batch
+
+
+class TrainSettings(BaseModel):
+    """Everything the loop needs to know. The defaults are the released adapter's optimiser (METHOD: AdamW)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: int = 1000
+    batch_size: int = 4
+    accumulate: int = 1  # batches per optimiser step
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: float = 2e-4
+    weight_decay: float = 0.01
+    schedule: Literal["cosine", "poly", "constant"] = "cosine"
+    final_rate: float = 1e-7  # where the cosine ends
+    warmup: int = 0  # steps of linear increase
+    clip: float = 0.0  # largest gradient norm; 0 = no clipping
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    validate_every: int = 0  # steps; 0 = never, the last weights are kept
+    patience: int = 0  # validations without improvement before stopping; 0 = never stop early
+    select: Literal["loss", "dice"] = "loss"  # what chooses the best weights on the validation images
+    checkpoint_every: int = 200
+
+
+class Sample(Protocol):
+    def __call__(self, step: int) -> Batch: ...
+
+
+StepLoss = Callable[[nn.Module, Batch], torch.Tensor]
+Validate = Callable[[Any], dict[str, float]]
+
+
+@dataclass
+class History:
+    """What happened. losses: (step, loss); validations: {"step", "loss", "dice"}; best: step of the kept weights."""
+
+    losses: list[tuple[int, float]] = field(default_factory=list)
+    validations: list[dict[str, float]] = field(default_factory=list)
+    best: int = -1
+
+
+def learning_rate(settings: TrainSettings, step: int) -> float:
+    """The rate of `step` (0-based): linear warm-up, then cosine, poly 0.9 or constant."""
+    if step < settings.warmup:
+        return settings.learning_rate * (step + 1) / settings.warmup
+    progress = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
+    if settings.schedule == "cosine":
+        span = settings.learning_rate - settings.final_rate
+        return settings.final_rate + span * (1 + math.cos(math.pi * progress)) / 2
+    if settings.schedule == "poly":
+        return settings.learning_rate * (1 - progress) ** 0.9
+    return settings.learning_rate
+
+
+def trained_state(model: nn.Module) -> dict[str, torch.Tensor]:
+    """What training changes: trainable parameters and the buffers of modules that hold any (batch norm)."""
+    trainable = {n for n, p in model.named_parameters() if p.requires_grad}
+    homes = {n.rpartition(".")[0] for n in trainable}
+    persistent = model.state_dict()
+    buffers = {n for n, _ in model.named_buffers() if n in persistent and n.rpartition(".")[0] in homes}
+    return {n: persistent[n].detach().cpu().clone() for n in sorted(trainable | buffers)}
+
+
+def load_trained_state(model: nn.Module, state: dict[str, torch.Tensor], source: str) -> None:
+    """The inverse of `trained_state`; the keys must be exactly those that this model trains."""
+    expected = trained_state(model).keys()
+    if state.keys() != expected:
+        raise ValueError(
+            f"{source}: holds other trained tensors than this model: missing {sorted(expected - state.keys())[:3]}, "
+            f"unexpected {sorted(state.keys() - expected)[:3]}. Build the model with the settings of that run."
+        )
+    model.load_state_dict(state, strict=False)
+
+
+def save_atomically(content: Any, path: Path) -> None:
+    """torch.save that a kill cannot leave half done."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(path.name + ".unfinished")
+    torch.save(content, unfinished)
+    os.replace(unfinished, path)
+
+
+def _optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(
+            parameters,
+            settings.learning_rate,
+            momentum=0.99,
+            nesterov=True,
+            weight_decay=settings.weight_decay,
+        )
+    return torch.optim.AdamW(parameters, settings.learning_rate, weight_decay=settings.weight_decay)
+
+
+def fit(
+    model: nn.Module,
+    sample: Sample,
+    loss: StepLoss,
+    settings: TrainSettings,
+    folder: Path,
+    validate: Validate | None = None,
+    seed: int = 0,
+    fabric: Fabric | None = None,
+    progress: str = "training",
+) -> History:
+    """Train `model` in place, on batches sample(0), sample(1), …; it ends with the selected weights, in eval mode.
+
+    folder: where `last.ckpt` lives while training goes on; an existing one is continued. validate: called
+    every `validate_every` steps and at the end, returns at least {"loss", "dice"} over validation images.
+    Raises FloatingPointError, naming step and batch, where the loss is not finite.
+    """
+    fabric = fabric or Fabric(accelerator="auto", devices=1, precision=settings.precision)
+    fabric.launch()
+    optimizer = _optimizer(model, settings)
+    wrapped, optimizer = fabric.setup(model, optimizer)
+    history, start, best = History(), 0, None
+    last = folder / "last.ckpt"
+    if last.is_file():
+        saved = torch.load(last, map_location="cpu", weights_only=True)
+        load_trained_state(model, saved["model"], str(last))
+        optimizer.load_state_dict(saved["optimizer"])
+        start, best = saved["step"], saved["best"]
+        history = History(**saved["history"])
+    bar = tqdm(
+        range(start, settings.steps),
+        initial=start,
+        total=settings.steps,
+        desc=progress,
+        disable=None,
+        mininterval=2,
+    )
+    for step in bar:
+        torch.manual_seed(seed * 1_000_003 + step)
+        value = _step(fabric, wrapped, optimizer, sample, loss, settings, step)
+        if step % 10 == 0 or step + 1 == settings.steps:
+            history.losses.append((step, value))
+            bar.set_postfix(loss=f"{value:.3f}")
+        done = step + 1
+        stop = False
+        if validate and settings.validate_every and (done % settings.validate_every == 0 or done == settings.steps):
+            best, stop = _look(model, validate, settings, history, done, best)
+        if fabric.is_global_zero and (done % settings.checkpoint_every == 0 or done == settings.steps or stop):
+            content = {
+                "model": trained_state(model),
+                "optimizer": optimizer.state_dict(),
+                "step": done,
+                "best": best,
+            }
+            save_atomically({**content, "history": vars(history)}, last)
+        if stop:
+            break
+    if best is not None:
+        load_trained_state(model, best, "the best weights so far")
+    model.eval()
+    return history
+
+
+def _step(
+    fabric: Fabric,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    sample: Sample,
+    loss: StepLoss,
+    settings: TrainSettings,
+    step: int,
+) -> float:
+    """One optimiser step over `accumulate` batches; returns their mean loss."""
+    model.train()
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate(settings, step)
+    total = 0.0
+    for micro in range(settings.accumulate):
+        index = (step * settings.accumulate + micro) * fabric.world_size + fabric.global_rank
+        batch = sample(index).to(fabric.device)
+        value = loss(model, batch) / settings.accumulate
+        if not torch.isfinite(value):
+            raise FloatingPointError(
+                f"loss is {value.item()} at step {step}, batch {index} ({', '.join(batch.names)}). "
+                f"Lower the learning rate ({settings.learning_rate}) or use precision 32-true."
+            )
+        fabric.backward(value)
+        total += float(value.detach())
+    if settings.clip:
+        fabric.clip_gradients(model, optimizer, max_norm=settings.clip, error_if_nonfinite=False)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return total
+
+
+def _look(
+    model: nn.Module,
+    validate: Validate,
+    settings: TrainSettings,
+    history: History,
+    done: int,
+    best: dict[str, torch.Tensor] | None,
+) -> tuple[dict[str, torch.Tensor] | None, bool]:
+    """One look at the validation images: the best weights so far, and whether patience has run out."""
+    model.eval()
+    with torch.no_grad():
+        scores = validate(model)
+    history.validations.append({"step": done, **scores})
+    sign = 1 if settings.select == "loss" else -1
+    values = [sign * v[settings.select] for v in history.validations]
+    if values[-1] == min(values) and values.index(min(values)) == len(values) - 1:
+        history.best, best = done, trained_state(model)
+    since = len(values) - 1 - values.index(min(values))
+    return best, bool(settings.patience) and since >= settings.patience
