@@ -29,7 +29,7 @@ class Nuclei:
 
 @dataclass(frozen=True, eq=False)
 class Shape:
-    """One nucleus in its window: rows and columns of the canvas, and the depth below its contour in pixels."""
+    """One nucleus in its window: rows and columns of the canvas, depth below its contour in pixels."""
 
     rows: slice
     columns: slice
@@ -92,7 +92,7 @@ def _shape(population: Population, layout: Layout, row: int, column: int, rng: n
     u = (dx * np.cos(angle) + dy * np.sin(angle)) / long
     v = (dy * np.cos(angle) - dx * np.sin(angle)) / short
     v = v + rng.normal(0, 0.12 * (ratio - 1) ** 0.5) * u * u
-    power = rng.uniform(1.6, 2.5)
+    power = rng.uniform(1.75, 2.5)
     rho = (np.abs(u) ** power + np.abs(v) ** power) ** (1 / power)
     phi = np.arctan2(v, u)
     contour = np.ones_like(rho)
@@ -144,8 +144,8 @@ def _window_of(field: np.ndarray, shape: tuple[int, ...], rng: np.random.Generat
 def truth(labels: np.ndarray) -> np.ndarray:
     """Instances (H, W) uint16, labels 1 … n in drawing order, from drawn labels (H, W) int.
 
-    A nucleus is its largest 4-connected visible piece; the pieces that occlusion or the tile's border cut off,
-    and nuclei with fewer than SMALLEST visible pixels, are background: too little is left to be annotated.
+    A nucleus is its largest 4-connected visible piece; the pieces that occlusion or the tile's border cut
+    off, and nuclei with fewer than SMALLEST visible pixels, are background: too little is left to annotate.
     """
     kept = np.zeros(labels.shape, np.uint16)
     count = 0
