@@ -42,16 +42,15 @@ class Shape:
 def grow(style: Style, layout: Layout, rng: np.random.Generator) -> Nuclei:
     """Place and draw every population. A later nucleus lies on top of an earlier one."""
     shape = layout.epithelium.shape
-    made = Nuclei(
-        *(np.zeros(shape, np.float32) for _ in range(3)), np.zeros(shape, np.int32), np.zeros((0, 2))
-    )
+    ink, cover, halo = (np.zeros(shape, np.float32) for _ in range(3))
+    made = Nuclei(ink, cover, halo, np.zeros(shape, np.int32), np.zeros((0, 2)))
     centres: list[tuple[float, float]] = []
     for population in style.populations:
-        chromatin = noise(rng, shape, population.clump_size / layout.spacing)
         weight = layout.weight(population.region)
         wanted = int(rng.poisson(population.density * weight.sum() * layout.spacing**2 / 100))
         if wanted == 0:
             continue
+        chromatin = noise(rng, shape, population.clump_size / layout.spacing)
         summed = np.cumsum(weight, dtype=np.float64)
         candidates = np.searchsorted(summed, rng.random(2 * wanted) * summed[-1])
         for row, column in zip(
@@ -70,7 +69,7 @@ def grow(style: Style, layout: Layout, rng: np.random.Generator) -> Nuclei:
             ):
                 continue
             centres.append((row, column))
-            _stamp(made, one, population, chromatin, len(centres), layout.spacing, rng)
+            stamp(made, one, population, chromatin, len(centres), layout.spacing, rng)
             wanted -= 1
     made.centres = np.array(centres, dtype=float).reshape(-1, 2)
     return made
@@ -83,7 +82,7 @@ def _shape(population: Population, layout: Layout, row: int, column: int, rng: n
     long, short = radius * np.sqrt(ratio), radius / np.sqrt(ratio)
     along = layout.direction[row, column] + (np.pi / 2 if population.across else 0.0)
     angle = along + rng.normal(0, population.aligned)
-    reach = int(np.ceil(long * 1.35 + 3))
+    reach = int(np.ceil(long * 1.25 + 3))
     height, width = layout.epithelium.shape
     rows = slice(max(row - reach, 0), min(row + reach + 1, height))
     columns = slice(max(column - reach, 0), min(column + reach + 1, width))
@@ -102,7 +101,7 @@ def _shape(population: Population, layout: Layout, row: int, column: int, rng: n
     return Shape(rows, columns, (1 - rho / np.maximum(contour, 0.4)) * short, radius, u, v)
 
 
-def _stamp(
+def stamp(
     made: Nuclei, one: Shape, population: Population, chromatin: np.ndarray, label: int, spacing: float,
     rng: np.random.Generator,
 ) -> None:  # fmt: skip
@@ -114,7 +113,7 @@ def _stamp(
     rim = max(0.9, 0.35 / spacing)
     amount = 1 - 0.65 * pale * np.clip(one.depth / (2 * rim), 0, 1)
     amount = amount + (0.1 + 0.35 * pale) * np.exp(-(((one.depth - 0.8 * rim) / rim) ** 2))
-    amount = amount + population.clumps * (texture + pale * np.maximum(texture - 0.5, 0))
+    amount = amount + population.clumps * (texture + 1.5 * pale * np.maximum(texture - 0.5, 0))
     for _ in range(rng.poisson(population.nucleoli)):
         at_u, at_v, size = rng.uniform(-0.5, 0.5), rng.uniform(-0.5, 0.5), rng.uniform(0.12, 0.25)
         amount = amount + rng.uniform(0.3, 0.9) * np.exp(

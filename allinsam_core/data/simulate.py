@@ -47,7 +47,7 @@ def tile(seed: int, size: int = 256, spacing: float = 0.25, style: Style | None 
     nuclei = grow(style, layout, rng)
     density = _density(style, layout, nuclei, rng)
     inner = (slice(margin, margin + size), slice(margin, margin + size))
-    image = _photograph(style, density[inner], spacing, rng)
+    image = photograph(style, density[inner], spacing, rng)
     return Case(
         name=f"simulated-{seed}",
         image=image,
@@ -132,7 +132,7 @@ def _disc(field: np.ndarray, at: np.ndarray, radius: float, level: float, hollow
     np.maximum(window, level * disc, out=window)
 
 
-def _photograph(style: Style, density: np.ndarray, spacing: float, rng: np.random.Generator) -> np.ndarray:
+def photograph(style: Style, density: np.ndarray, spacing: float, rng: np.random.Generator) -> np.ndarray:
     """Image (H, W, 3) uint8 of optical densities: light, focus, sharpening, sensor noise, gamma, JPEG."""
     shape = density.shape[:2]
     light = np.power(np.float32(10), -density) * np.asarray(style.white, np.float32)
@@ -148,7 +148,7 @@ def _photograph(style: Style, density: np.ndarray, spacing: float, rng: np.rando
     if style.sharpen > 0:
         light = light + style.sharpen * (light - ndimage.gaussian_filter(light, (1.2, 1.2, 0)))
     light = np.power(np.clip(light, 0, 1), style.gamma) * 255
-    light += rng.standard_normal(light.shape, dtype=np.float32) * style.noise
+    light += rng.standard_normal(light.shape, dtype=np.float32) * (style.noise * np.sqrt(light / 255))
     image = np.clip(np.rint(light), 0, 255).astype(np.uint8)
     return image if style.jpeg == 0 else _compressed(image, style.jpeg)
 

@@ -22,7 +22,7 @@ EOSIN = np.array([[0.072, 0.990, 0.105], [0.216, 0.801, 0.558]])
 
 @dataclass(frozen=True)
 class Population:
-    """Nuclei of one kind. Lengths in µm, concentrations in log10 optical density along a unit stain vector."""
+    """Nuclei of one kind. Lengths in µm; concentrations in log10 optical density along a stain vector."""
 
     region: Region
     density: float  # nuclei per 100 µm² of the region
@@ -84,7 +84,7 @@ class Style:
     blur: float  # µm
     defocus: float  # µm, in patches
     sharpen: float
-    noise: float  # grey levels
+    noise: float  # sd at full light, grey levels; falls with the root of the light
     gamma: float
     jpeg: int  # quality; 0 = none
 
@@ -93,18 +93,20 @@ class Style:
         """A random style; every call uses the generator, so equal states give equal styles."""
         kind = str(rng.choice(["nests", "glands", "sheet", "stroma", "lymphoid", "scattered"],
                           p=[0.27, 0.24, 0.2, 0.12, 0.07, 0.1]))  # fmt: skip
-        strength = _log(rng, 0.55, 1.5)  # pale … dark sections
+        strength = _log(rng, 0.55, 1.35)  # pale … dark sections
         monochrome = rng.random() < 0.06  # haematoxylin alone
         eosin = (0.08 if monochrome else 1.0) * _log(rng, 0.65, 1.4)
         gappy = rng.random() < 0.2
-        epithelium = {"nests": rng.uniform(0.3, 0.8), "glands": rng.uniform(0.45, 0.85), "sheet": 1.0,
-                      "stroma": rng.uniform(0.0, 0.2), "lymphoid": rng.uniform(0.0, 0.3),
-                      "scattered": rng.uniform(0.2, 1.0)}[kind]  # fmt: skip
+        covered: dict[str, float] = {
+            "nests": rng.uniform(0.3, 0.8), "glands": rng.uniform(0.45, 0.85), "sheet": 1.0,
+            "stroma": rng.uniform(0.0, 0.2), "lymphoid": rng.uniform(0.0, 0.3),
+            "scattered": rng.uniform(0.2, 1.0),
+        }  # fmt: skip
         stain_h, stain_e = _stains(rng)
         return cls(
             populations=_populations(rng, kind, strength),
             overlap=float(rng.choice([0.0, 0.05, 0.12, 0.25])),
-            epithelium=epithelium,
+            epithelium=covered[kind],
             nest=_log(rng, 6, 22),
             lumen=rng.uniform(9, 18) if kind == "glands" else np.inf,
             gaps=rng.uniform(0.1, 0.4) if gappy or kind == "lymphoid" else _log(rng, 0.005, 0.08),
@@ -114,11 +116,11 @@ class Style:
             vacuole_size=_log(rng, 0.4, 2.0),
             vacuole_depth=rng.uniform(0.3, 0.95),
             clear=float(rng.choice([0.0, rng.uniform(0, 0.4), rng.uniform(0.4, 1.0)], p=[0.5, 0.3, 0.2])),
-            membrane=float(rng.choice([0.0, rng.uniform(0, 0.5)])) * strength,
+            membrane=float(rng.choice([0.0, rng.uniform(0, 0.4)])) * strength,
             perinuclear=strength * rng.uniform(0.0, 0.3),
-            fibre=rng.uniform(0.1, 0.5),
-            fibre_width=_log(rng, 0.25, 0.8),
-            grain=rng.uniform(0.04, 0.25),
+            fibre=rng.uniform(0.08, 0.4),
+            fibre_width=_log(rng, 0.2, 0.7),
+            grain=rng.uniform(0.05, 0.35),
             grain_size=_log(rng, 0.2, 1.0),
             red_cells=float(rng.choice([0.0, rng.uniform(0, 25)], p=[0.85, 0.15])),
             red_streaks=float(rng.choice([0.0, rng.uniform(0.05, 0.4)], p=[0.8, 0.2])),
@@ -135,11 +137,11 @@ class Style:
             white=_white(rng, monochrome),
             shading=rng.uniform(0, 0.06),
             blur=_log(rng, 0.1, 0.32),
-            defocus=float(rng.choice([0.0, rng.uniform(0.2, 0.9)], p=[0.75, 0.25])),
+            defocus=float(rng.choice([0.0, rng.uniform(0.15, 0.7)], p=[0.75, 0.25])),
             sharpen=float(rng.choice([0.0, rng.uniform(0, 0.7)])),
-            noise=_log(rng, 0.4, 4),
+            noise=_log(rng, 0.5, 6),
             gamma=_log(rng, 0.8, 1.25),
-            jpeg=int(rng.choice([0, rng.integers(40, 96)], p=[0.2, 0.8])),
+            jpeg=0 if rng.random() < 0.2 else int(rng.integers(40, 96)),
         )  # fmt: skip
 
 
@@ -177,7 +179,7 @@ def _populations(rng: np.random.Generator, kind: str, strength: float) -> tuple[
     scale = _log(rng, 0.6, 1.35)  # of all nuclei of the tile
     dark = strength * _log(rng, 0.6, 1.3)
     crowd = _log(rng, 0.55, 2.2)
-    vesicular = float(rng.choice([rng.uniform(0, 0.3), rng.uniform(0.3, 1.0)]))
+    vesicular = float(rng.choice([rng.uniform(0, 0.3), rng.uniform(0.3, 1.0)], p=[0.4, 0.6]))
     edge, halo = _log(rng, 0.08, 0.4), float(rng.choice([0.0, rng.uniform(0, 0.8)], p=[0.6, 0.4]))
     columnar = bool(rng.random() < 0.5)
     large = Population(
@@ -185,17 +187,19 @@ def _populations(rng: np.random.Generator, kind: str, strength: float) -> tuple[
         density=crowd * {"glands": 1.6, "scattered": 0.3}.get(kind, 0.75) / scale**2,
         diameter=scale * rng.uniform(5.5, 8.5), spread=rng.uniform(0.08, 0.3),
         elongation=rng.uniform(1.05, 1.8), aligned=rng.uniform(0.15, 1.5), across=columnar,
-        irregularity=rng.uniform(0.02, 0.15), haematoxylin=0.62 * dark, variation=rng.uniform(0.05, 0.35),
+        irregularity=rng.uniform(0.02, 0.15), haematoxylin=0.50 * dark, variation=rng.uniform(0.05, 0.35),
         vesicular=vesicular, clumps=rng.uniform(0.08, 0.35), clump_size=_log(rng, 0.2, 0.6),
         nucleoli=rng.uniform(0, 2), edge=edge, halo=halo,
     )  # fmt: skip
     spindle = Population(
-        region="stroma", density=crowd * rng.uniform(0.2, 0.8) / scale**2 * (2.0 if kind == "stroma" else 1.0),
+        region="stroma",
+        density=crowd * rng.uniform(0.15, 0.6) / scale**2 * (2.0 if kind == "stroma" else 1.0),
         diameter=scale * rng.uniform(4, 6.5), spread=rng.uniform(0.15, 0.35),
         elongation=rng.uniform(1.5, 3.5), aligned=rng.uniform(0.1, 0.6), across=False,
-        irregularity=rng.uniform(0.05, 0.2), haematoxylin=0.75 * dark, variation=rng.uniform(0.1, 0.35),
-        vesicular=vesicular * rng.uniform(0, 1), clumps=rng.uniform(0.05, 0.3), clump_size=_log(rng, 0.2, 0.5),
-        nucleoli=rng.uniform(0, 0.7), edge=edge, halo=halo * rng.uniform(0, 1),
+        irregularity=rng.uniform(0.05, 0.2), haematoxylin=0.58 * dark, variation=rng.uniform(0.1, 0.35),
+        vesicular=vesicular * rng.uniform(0, 1), clumps=rng.uniform(0.05, 0.3),
+        clump_size=_log(rng, 0.2, 0.5), nucleoli=rng.uniform(0, 0.7),
+        edge=edge, halo=halo * rng.uniform(0, 1),
     )  # fmt: skip
     lymphoid = kind == "lymphoid"
     small = Population(
@@ -203,7 +207,7 @@ def _populations(rng: np.random.Generator, kind: str, strength: float) -> tuple[
         density=crowd * (2.2 if lymphoid else _log(rng, 0.05, 1.2)) / scale**2,
         diameter=scale * rng.uniform(4.2, 5.8), spread=rng.uniform(0.05, 0.2),
         elongation=rng.uniform(1.02, 1.35), aligned=3.0, across=False,
-        irregularity=rng.uniform(0.02, 0.12), haematoxylin=0.95 * dark, variation=rng.uniform(0.05, 0.25),
+        irregularity=rng.uniform(0.02, 0.12), haematoxylin=0.75 * dark, variation=rng.uniform(0.05, 0.25),
         vesicular=rng.uniform(0, 0.25), clumps=rng.uniform(0.05, 0.3), clump_size=_log(rng, 0.25, 0.7),
         nucleoli=0.0, edge=edge, halo=halo * rng.uniform(0, 1),
     )  # fmt: skip

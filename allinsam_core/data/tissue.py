@@ -16,7 +16,7 @@ def noise(rng: np.random.Generator, shape: tuple[int, ...], sigma: float) -> np.
     step = max(1, int(sigma / 1.5))
     coarse = tuple(-(-side // step) + 2 for side in shape)
     field = rng.standard_normal(coarse, dtype=np.float32)
-    field = ndimage.gaussian_filter(field, sigma / step, mode="wrap")
+    field = ndimage.gaussian_filter(field, sigma / step, mode="wrap", truncate=3)
     field = (field - field.mean()) / max(float(field.std()), 1e-6)
     return enlarge(field, step, shape)
 
@@ -103,22 +103,24 @@ def _fibres(
     side = 2 * max(shape)
     width = max(0.6, style.fibre_width / spacing)
     streaks = np.zeros((side, side // 4), np.float32)
-    for scale, amplitude in ((1.0, 1.0), (3.0, 0.5)):
+    for scale, amplitude in ((1.0, 1.0), (2.5, 0.5)):
         layer = rng.standard_normal(streaks.shape, dtype=np.float32)
-        layer = ndimage.gaussian_filter(layer, (scale * width, 2.5 * width))
+        layer = ndimage.gaussian_filter(layer, (scale * width, 1.5 * width), truncate=3)
         streaks += amplitude * layer / max(float(layer.std()), 1e-6)
     angle = rng.uniform(0, np.pi)
     rows, columns = np.indices(shape, dtype=np.float32)
-    bend = noise(rng, shape, 8 / spacing) * rng.uniform(0.5, 4) / spacing
-    across = columns * np.sin(angle) + rows * np.cos(angle) + bend
+    bend = noise(rng, shape, 9 / spacing) * rng.uniform(1, 6) + noise(
+        rng, shape, 2.5 / spacing
+    ) * rng.uniform(0, 0.8)
+    across = columns * np.sin(angle) + rows * np.cos(angle) + bend / spacing
     along = (columns * np.cos(angle) - rows * np.sin(angle)) / 4
     down, right = np.gradient(across)
     texture = ndimage.map_coordinates(streaks, [across, along], order=1, mode="grid-wrap")
-    return texture * (0.8 + 0.3 * noise(rng, shape, 4 / spacing)), np.arctan2(down, right) + np.pi / 2
+    return texture * (0.7 + 0.4 * noise(rng, shape, 4 / spacing)), np.arctan2(down, right) + np.pi / 2
 
 
 def _cells(layout: Layout, centres: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Voronoi cells of the nuclei at half resolution: distance to the border in µm, a tone per cell (sd 1)."""
+    """Voronoi cells of the nuclei: distance to the cell's border in µm, and a tone per cell (sd 1)."""
     shape = layout.epithelium.shape
     if len(centres) < 2:
         return np.full(shape, 5.0, np.float32), np.zeros(shape, np.float32)
@@ -148,14 +150,12 @@ def stain(
     cytoplasm = cytoplasm * (1 - style.clear * np.clip((border - 0.4) / 1.2, 0, 1) * (1 - near))
     bubbles = noise(rng, shape, max(0.8, style.vacuole_size / spacing))
     cytoplasm = cytoplasm * (1 - style.vacuole_depth * _ramp(bubbles, style.vacuoles, 0.9))
-    matrix = 1 + style.fibre * fibres + 0.5 * style.grain * grain + 0.2 * cloud
-    walls = style.membrane * np.exp(-((border / 0.3) ** 2))
+    smear = noise(rng, shape, 1.2 / spacing)
+    matrix = 1 + style.fibre * fibres + 0.6 * style.grain * grain + 0.2 * cloud + 0.15 * smear
+    walls = style.membrane * np.exp(-((border / 0.3) ** 2)) * np.clip(0.5 + 0.6 * smear, 0, 1)
     eosin = inside * (style.eosin_epithelium * cytoplasm + walls) + (1 - inside) * style.eosin_stroma * matrix
-    smear = 1 + 0.35 * noise(rng, shape, 1.8 / spacing)
-    blue = (
-        inside * style.basophilia * np.maximum(cytoplasm * smear, 0)
-        + (1 - inside) * style.background_h * matrix
-    )
+    blue = inside * style.basophilia * np.maximum(cytoplasm * (1 + 0.3 * smear + 0.2 * cloud), 0)
+    blue = blue + (1 - inside) * style.background_h * matrix
     if style.streaks > 0:
         blue = blue + (1 - inside) * style.streaks * np.clip(fibres - 1.5, 0, 1.5)
     present = np.maximum(1 - layout.empty, np.minimum(1.6 * near, 1))
