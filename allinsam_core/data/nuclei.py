@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,7 +51,7 @@ def grow(style: Style, layout: Layout, rng: np.random.Generator) -> Nuclei:
         wanted = int(rng.poisson(population.density * weight.sum() * layout.spacing**2 / 100))
         if wanted == 0:
             continue
-        chromatin = noise(rng, shape, population.clump_size / layout.spacing)
+        chromatin = noise(rng, (128, 128), population.clump_size / layout.spacing)
         summed = np.cumsum(weight, dtype=np.float64)
         candidates = np.searchsorted(summed, rng.random(2 * wanted) * summed[-1])
         for row, column in zip(
@@ -77,19 +78,20 @@ def grow(style: Style, layout: Layout, rng: np.random.Generator) -> Nuclei:
 
 def _shape(population: Population, layout: Layout, row: int, column: int, rng: np.random.Generator) -> Shape:
     """A bent superellipse whose radius carries a random Fourier series, in the window that holds it."""
-    radius = population.diameter / 2 * np.exp(rng.normal(0, population.spread)) / layout.spacing
+    radius = float(population.diameter / 2 * np.exp(rng.normal(0, population.spread)) / layout.spacing)
     ratio = max(1.0, 1 + (population.elongation - 1) * rng.lognormal(0, 0.35))
-    long, short = radius * np.sqrt(ratio), radius / np.sqrt(ratio)
+    long, short = radius * ratio**0.5, radius / ratio**0.5
     along = layout.direction[row, column] + (np.pi / 2 if population.across else 0.0)
-    angle = along + rng.normal(0, population.aligned)
+    angle = float(along + rng.normal(0, population.aligned))
+    cosine, sine = math.cos(angle), math.sin(angle)
     reach = int(np.ceil(long * 1.25 + 3))
     height, width = layout.epithelium.shape
     rows = slice(max(row - reach, 0), min(row + reach + 1, height))
     columns = slice(max(column - reach, 0), min(column + reach + 1, width))
     dy = np.arange(rows.start, rows.stop, dtype=np.float32)[:, None] - row
     dx = np.arange(columns.start, columns.stop, dtype=np.float32)[None, :] - column
-    u = (dx * np.cos(angle) + dy * np.sin(angle)) / long
-    v = (dy * np.cos(angle) - dx * np.sin(angle)) / short
+    u = (dx * cosine + dy * sine) / long
+    v = (dy * cosine - dx * sine) / short
     v = v + rng.normal(0, 0.12 * (ratio - 1) ** 0.5) * u * u
     power = rng.uniform(1.75, 2.5)
     rho = (np.abs(u) ** power + np.abs(v) ** power) ** (1 / power)
@@ -108,8 +110,8 @@ def stamp(
     """Draw one nucleus into the maps."""
     window = (one.rows, one.columns)
     texture = _window_of(chromatin, one.depth.shape, rng)
-    level = population.haematoxylin * np.exp(rng.normal(0, population.variation))
-    pale = np.clip(population.vesicular * rng.uniform(0.6, 1.2), 0, 1)
+    level = float(population.haematoxylin * np.exp(rng.normal(0, population.variation)))
+    pale = min(population.vesicular * rng.uniform(0.6, 1.2), 1.0)
     rim = max(0.9, 0.35 / spacing)
     amount = 1 - 0.65 * pale * np.clip(one.depth / (2 * rim), 0, 1)
     amount = amount + (0.1 + 0.35 * pale) * np.exp(-(((one.depth - 0.8 * rim) / rim) ** 2))
@@ -135,9 +137,12 @@ def stamp(
 
 
 def _window_of(field: np.ndarray, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    """A random window of a noise field."""
-    top, left = (int(rng.integers(0, full - part + 1)) for full, part in zip(field.shape, shape, strict=True))
-    return field[top : top + shape[0], left : left + shape[1]]
+    """A random window of a noise field, which is continued periodically."""
+    rows, columns = (
+        (int(rng.integers(full)) + np.arange(part)) % full
+        for full, part in zip(field.shape, shape, strict=True)
+    )
+    return field[np.ix_(rows, columns)]
 
 
 def truth(labels: np.ndarray) -> np.ndarray:

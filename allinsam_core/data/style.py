@@ -120,9 +120,9 @@ class Style:
             perinuclear=strength * rng.uniform(0.0, 0.3),
             fibre=rng.uniform(0.08, 0.4),
             fibre_width=_log(rng, 0.2, 0.7),
-            grain=rng.uniform(0.05, 0.35),
+            grain=rng.uniform(0.1, 0.5),
             grain_size=_log(rng, 0.2, 1.0),
-            red_cells=float(rng.choice([0.0, rng.uniform(0, 25)], p=[0.85, 0.15])),
+            red_cells=float(rng.choice([0.0, rng.uniform(0, 25)], p=[0.9, 0.1])),
             red_streaks=float(rng.choice([0.0, rng.uniform(0.05, 0.4)], p=[0.8, 0.2])),
             pigment=float(rng.choice([0.0, rng.uniform(0, 5)], p=[0.9, 0.1])),
             streaks=float(rng.choice([0.0, rng.uniform(0.1, 0.5)], p=[0.6, 0.4])),
@@ -176,7 +176,7 @@ def _white(rng: np.random.Generator, monochrome: bool) -> Vector:
 
 def _populations(rng: np.random.Generator, kind: str, strength: float) -> tuple[Population, ...]:
     """Epithelial, spindle and lymphoid nuclei in the proportions of the layout."""
-    scale = _log(rng, 0.6, 1.35)  # of all nuclei of the tile
+    scale = _log(rng, 0.6, 1.45)  # of all nuclei of the tile
     dark = strength * _log(rng, 0.6, 1.3)
     crowd = _log(rng, 0.55, 2.2)
     vesicular = float(rng.choice([rng.uniform(0, 0.3), rng.uniform(0.3, 1.0)], p=[0.4, 0.6]))
@@ -188,7 +188,7 @@ def _populations(rng: np.random.Generator, kind: str, strength: float) -> tuple[
         diameter=scale * rng.uniform(5.5, 8.5), spread=rng.uniform(0.08, 0.3),
         elongation=rng.uniform(1.05, 1.8), aligned=rng.uniform(0.15, 1.5), across=columnar,
         irregularity=rng.uniform(0.02, 0.15), haematoxylin=0.50 * dark, variation=rng.uniform(0.05, 0.35),
-        vesicular=vesicular, clumps=rng.uniform(0.08, 0.35), clump_size=_log(rng, 0.2, 0.6),
+        vesicular=vesicular, clumps=rng.uniform(0.1, 0.45), clump_size=_log(rng, 0.2, 0.6),
         nucleoli=rng.uniform(0, 2), edge=edge, halo=halo,
     )  # fmt: skip
     spindle = Population(
@@ -197,7 +197,7 @@ def _populations(rng: np.random.Generator, kind: str, strength: float) -> tuple[
         diameter=scale * rng.uniform(4, 6.5), spread=rng.uniform(0.15, 0.35),
         elongation=rng.uniform(1.5, 3.5), aligned=rng.uniform(0.1, 0.6), across=False,
         irregularity=rng.uniform(0.05, 0.2), haematoxylin=0.58 * dark, variation=rng.uniform(0.1, 0.35),
-        vesicular=vesicular * rng.uniform(0, 1), clumps=rng.uniform(0.05, 0.3),
+        vesicular=vesicular * rng.uniform(0, 1), clumps=rng.uniform(0.1, 0.4),
         clump_size=_log(rng, 0.2, 0.5), nucleoli=rng.uniform(0, 0.7),
         edge=edge, halo=halo * rng.uniform(0, 1),
     )  # fmt: skip
@@ -208,7 +208,7 @@ def _populations(rng: np.random.Generator, kind: str, strength: float) -> tuple[
         diameter=scale * rng.uniform(4.2, 5.8), spread=rng.uniform(0.05, 0.2),
         elongation=rng.uniform(1.02, 1.35), aligned=3.0, across=False,
         irregularity=rng.uniform(0.02, 0.12), haematoxylin=0.75 * dark, variation=rng.uniform(0.05, 0.25),
-        vesicular=rng.uniform(0, 0.25), clumps=rng.uniform(0.05, 0.3), clump_size=_log(rng, 0.25, 0.7),
+        vesicular=rng.uniform(0, 0.25), clumps=rng.uniform(0.1, 0.4), clump_size=_log(rng, 0.25, 0.7),
         nucleoli=0.0, edge=edge, halo=halo * rng.uniform(0, 1),
     )  # fmt: skip
     return large, spindle, small

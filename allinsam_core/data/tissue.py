@@ -13,7 +13,7 @@ from allinsam_core.data.style import Region, Style
 
 def noise(rng: np.random.Generator, shape: tuple[int, ...], sigma: float) -> np.ndarray:
     """Gaussian noise (H, W) float32 smoothed with sigma pixels, mean 0, sd 1; drawn coarse if smooth."""
-    step = max(1, int(sigma / 1.5))
+    step = max(1, int(sigma / 1.3))
     coarse = tuple(-(-side // step) + 2 for side in shape)
     field = rng.standard_normal(coarse, dtype=np.float32)
     field = ndimage.gaussian_filter(field, sigma / step, mode="wrap", truncate=3)
@@ -26,7 +26,7 @@ def enlarge(field: np.ndarray, step: int, shape: tuple[int, ...]) -> np.ndarray:
     for axis, side in enumerate(shape):
         at = np.arange(side, dtype=np.float32) / step
         lower = np.minimum(at.astype(int), field.shape[axis] - 1)
-        part = (at - lower).reshape((-1, 1) if axis == 0 else (1, -1))
+        part = (at - lower).astype(np.float32).reshape((-1, 1) if axis == 0 else (1, -1))
         upper = np.minimum(lower + 1, field.shape[axis] - 1)
         field = field.take(lower, axis) * (1 - part) + field.take(upper, axis) * part
     return field
@@ -36,7 +36,7 @@ def _ramp(field: np.ndarray, fraction: float, softness: float) -> np.ndarray:
     """0 … 1 map that covers about the given fraction where the field is highest."""
     if fraction <= 0:
         return np.zeros_like(field)
-    level = np.quantile(field[::4, ::4], 1 - min(fraction, 1.0))
+    level = float(np.quantile(field[::4, ::4], 1 - min(fraction, 1.0)))
     return np.clip(0.5 + (field - level) / softness, 0, 1).astype(np.float32)
 
 
@@ -100,12 +100,11 @@ def _fibres(
 
     Thin and coarse streaks of noise are read along a turned and smoothly bent grid.
     """
-    side = 2 * max(shape)
     width = max(0.6, style.fibre_width / spacing)
-    streaks = np.zeros((side, side // 4), np.float32)
+    streaks = np.zeros((max(shape), max(shape) // 3), np.float32)  # wraps around
     for scale, amplitude in ((1.0, 1.0), (2.5, 0.5)):
         layer = rng.standard_normal(streaks.shape, dtype=np.float32)
-        layer = ndimage.gaussian_filter(layer, (scale * width, 1.5 * width), truncate=3)
+        layer = ndimage.gaussian_filter(layer, (scale * width, 1.5 * width), mode="wrap", truncate=3)
         streaks += amplitude * layer / max(float(layer.std()), 1e-6)
     angle = rng.uniform(0, np.pi)
     rows, columns = np.indices(shape, dtype=np.float32)
