@@ -101,7 +101,7 @@ def _extras(style: Style, layout: Layout, rng: np.random.Generator) -> tuple[np.
     if style.red_streaks > 0:
         field = noise(rng, shape, 2 / spacing) + 2 * (1 - layout.epithelium)
         level = float(np.quantile(field[::4, ::4], 1 - style.red_streaks * 0.5))
-        blood += rng.uniform(0.3, 0.9) * np.clip((field - level) / 0.5, 0, 1) * (1 - layout.epithelium)
+        blood += rng.uniform(0.2, 0.7) * np.clip((field - level) / 1.5, 0, 1) * (1 - layout.epithelium)
     middle = rng.uniform(0, shape[0], 2)
     for _ in range(rng.poisson(style.red_cells)):
         at = middle + rng.normal(0, 10 / spacing, 2)

@@ -93,10 +93,10 @@ class Style:
         """A random style; every call uses the generator, so equal states give equal styles."""
         kind = str(rng.choice(["nests", "glands", "sheet", "stroma", "lymphoid", "scattered"],
                           p=[0.27, 0.24, 0.2, 0.12, 0.07, 0.1]))  # fmt: skip
-        strength = _log(rng, 0.55, 1.35)  # pale … dark sections
+        strength = _log(rng, 0.6, 1.35)  # pale … dark sections
         monochrome = rng.random() < 0.06  # haematoxylin alone
         eosin = (0.08 if monochrome else 1.0) * _log(rng, 0.65, 1.4)
-        gappy = rng.random() < 0.2
+        gappy = rng.random() < 0.15
         covered: dict[str, float] = {
             "nests": rng.uniform(0.3, 0.8), "glands": rng.uniform(0.45, 0.85), "sheet": 1.0,
             "stroma": rng.uniform(0.0, 0.2), "lymphoid": rng.uniform(0.0, 0.3),
@@ -108,7 +108,7 @@ class Style:
             overlap=float(rng.choice([0.0, 0.05, 0.12, 0.25])),
             epithelium=covered[kind],
             nest=_log(rng, 6, 22),
-            lumen=rng.uniform(9, 18) if kind == "glands" else np.inf,
+            lumen=rng.uniform(10, 20) if kind == "glands" else np.inf,
             gaps=rng.uniform(0.1, 0.4) if gappy or kind == "lymphoid" else _log(rng, 0.005, 0.08),
             gap_size=_log(rng, 1.5, 8),
             cleft=float(rng.choice([0.0, 0.0, rng.uniform(0.5, 2.5)])),
@@ -117,26 +117,26 @@ class Style:
             vacuole_depth=rng.uniform(0.3, 0.95),
             clear=float(rng.choice([0.0, rng.uniform(0, 0.4), rng.uniform(0.4, 1.0)], p=[0.5, 0.3, 0.2])),
             membrane=float(rng.choice([0.0, rng.uniform(0, 0.4)])) * strength,
-            perinuclear=strength * rng.uniform(0.0, 0.3),
+            perinuclear=strength * rng.uniform(0.05, 0.5),
             fibre=rng.uniform(0.08, 0.4),
             fibre_width=_log(rng, 0.2, 0.7),
-            grain=rng.uniform(0.1, 0.5),
+            grain=rng.uniform(0.08, 0.4),
             grain_size=_log(rng, 0.2, 1.0),
             red_cells=float(rng.choice([0.0, rng.uniform(0, 25)], p=[0.9, 0.1])),
-            red_streaks=float(rng.choice([0.0, rng.uniform(0.05, 0.4)], p=[0.8, 0.2])),
+            red_streaks=float(rng.choice([0.0, rng.uniform(0.05, 0.4)], p=[0.85, 0.15])),
             pigment=float(rng.choice([0.0, rng.uniform(0, 5)], p=[0.9, 0.1])),
             streaks=float(rng.choice([0.0, rng.uniform(0.1, 0.5)], p=[0.6, 0.4])),
             debris=float(rng.choice([0.0, rng.uniform(0, 15)])),
             stain_h=stain_h,
             stain_e=stain_e,
-            eosin_epithelium=0.36 * strength * eosin * _log(rng, 0.6, 1.5),
-            eosin_stroma=0.36 * strength * eosin * _log(rng, 0.6, 1.6),
+            eosin_epithelium=0.4 * strength * eosin * _log(rng, 0.6, 1.5),
+            eosin_stroma=0.4 * strength * eosin * _log(rng, 0.6, 1.6),
             basophilia=strength * float(rng.choice([rng.uniform(0, 0.12), rng.uniform(0.1, 0.35)])),
             background_h=strength * rng.uniform(0.0, 0.12),
             transparency=rng.uniform(0.45, 1.1),
             white=_white(rng, monochrome),
             shading=rng.uniform(0, 0.06),
-            blur=_log(rng, 0.1, 0.32),
+            blur=_log(rng, 0.08, 0.26),
             defocus=float(rng.choice([0.0, rng.uniform(0.15, 0.7)], p=[0.75, 0.25])),
             sharpen=float(rng.choice([0.0, rng.uniform(0, 0.7)])),
             noise=_log(rng, 0.5, 6),
@@ -170,7 +170,7 @@ def _vector(values: np.ndarray) -> Vector:
 
 def _white(rng: np.random.Generator, monochrome: bool) -> Vector:
     """Colour of the empty slide: near white, or tinted."""
-    tint = 0.03 if rng.random() < 0.85 and not monochrome else 0.12
+    tint = 0.03 if rng.random() < 0.85 and not monochrome else 0.08
     return _vector(np.clip(rng.uniform(0.86, 0.99) + rng.normal(0, tint, 3) * [1, 1.2, 0.7], 0.6, 1.0))
 
 
@@ -179,7 +179,7 @@ def _populations(rng: np.random.Generator, kind: str, strength: float) -> tuple[
     scale = _log(rng, 0.6, 1.45)  # of all nuclei of the tile
     dark = strength * _log(rng, 0.6, 1.3)
     crowd = _log(rng, 0.55, 2.2)
-    vesicular = float(rng.choice([rng.uniform(0, 0.3), rng.uniform(0.3, 1.0)], p=[0.4, 0.6]))
+    vesicular = float(rng.choice([rng.uniform(0, 0.3), rng.uniform(0.4, 1.0)], p=[0.35, 0.65]))
     edge, halo = _log(rng, 0.08, 0.4), float(rng.choice([0.0, rng.uniform(0, 0.8)], p=[0.6, 0.4]))
     columnar = bool(rng.random() < 0.5)
     large = Population(
@@ -187,7 +187,7 @@ def _populations(rng: np.random.Generator, kind: str, strength: float) -> tuple[
         density=crowd * {"glands": 1.6, "scattered": 0.3}.get(kind, 0.75) / scale**2,
         diameter=scale * rng.uniform(5.5, 8.5), spread=rng.uniform(0.08, 0.3),
         elongation=rng.uniform(1.05, 1.8), aligned=rng.uniform(0.15, 1.5), across=columnar,
-        irregularity=rng.uniform(0.02, 0.15), haematoxylin=0.50 * dark, variation=rng.uniform(0.05, 0.35),
+        irregularity=rng.uniform(0.02, 0.15), haematoxylin=0.46 * dark, variation=rng.uniform(0.05, 0.35),
         vesicular=vesicular, clumps=rng.uniform(0.1, 0.45), clump_size=_log(rng, 0.2, 0.6),
         nucleoli=rng.uniform(0, 2), edge=edge, halo=halo,
     )  # fmt: skip
@@ -196,7 +196,7 @@ def _populations(rng: np.random.Generator, kind: str, strength: float) -> tuple[
         density=crowd * rng.uniform(0.15, 0.6) / scale**2 * (2.0 if kind == "stroma" else 1.0),
         diameter=scale * rng.uniform(4, 6.5), spread=rng.uniform(0.15, 0.35),
         elongation=rng.uniform(1.5, 3.5), aligned=rng.uniform(0.1, 0.6), across=False,
-        irregularity=rng.uniform(0.05, 0.2), haematoxylin=0.58 * dark, variation=rng.uniform(0.1, 0.35),
+        irregularity=rng.uniform(0.05, 0.2), haematoxylin=0.52 * dark, variation=rng.uniform(0.1, 0.35),
         vesicular=vesicular * rng.uniform(0, 1), clumps=rng.uniform(0.1, 0.4),
         clump_size=_log(rng, 0.2, 0.5), nucleoli=rng.uniform(0, 0.7),
         edge=edge, halo=halo * rng.uniform(0, 1),
@@ -207,7 +207,7 @@ def _populations(rng: np.random.Generator, kind: str, strength: float) -> tuple[
         density=crowd * (2.2 if lymphoid else _log(rng, 0.05, 1.2)) / scale**2,
         diameter=scale * rng.uniform(4.2, 5.8), spread=rng.uniform(0.05, 0.2),
         elongation=rng.uniform(1.02, 1.35), aligned=3.0, across=False,
-        irregularity=rng.uniform(0.02, 0.12), haematoxylin=0.75 * dark, variation=rng.uniform(0.05, 0.25),
+        irregularity=rng.uniform(0.02, 0.12), haematoxylin=0.7 * dark, variation=rng.uniform(0.05, 0.25),
         vesicular=rng.uniform(0, 0.25), clumps=rng.uniform(0.1, 0.4), clump_size=_log(rng, 0.25, 0.7),
         nucleoli=0.0, edge=edge, halo=halo * rng.uniform(0, 1),
     )  # fmt: skip
