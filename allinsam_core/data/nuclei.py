@@ -54,20 +54,16 @@ def grow(style: Style, layout: Layout, rng: np.random.Generator) -> Nuclei:
         chromatin = noise(rng, (128, 128), population.clump_size / layout.spacing)
         summed = np.cumsum(weight, dtype=np.float64)
         candidates = np.searchsorted(summed, rng.random(2 * wanted) * summed[-1])
-        for row, column in zip(
-            *np.unravel_index(np.minimum(candidates, weight.size - 1), shape), strict=True
-        ):
+        places = np.unravel_index(np.minimum(candidates, weight.size - 1), shape)
+        for row, column in zip(*places, strict=True):
             if wanted == 0:
                 break
             if made.labels[row, column] and rng.random() > style.overlap:
                 continue
             one = _shape(population, layout, int(row), int(column), rng)
             inside = one.depth > 0
-            area = inside.sum()
-            if (
-                area < SMALLEST
-                or (made.labels[one.rows, one.columns][inside] > 0).sum() > style.overlap * area
-            ):
+            taken = made.labels[one.rows, one.columns][inside] > 0
+            if inside.sum() < SMALLEST or taken.sum() > style.overlap * inside.sum():
                 continue
             centres.append((row, column))
             stamp(made, one, population, chromatin, len(centres), layout.spacing, rng)
