@@ -1,0 +1,15 @@
+"""What goes wrong with data: every message names the file, what was found, what was expected and what to do."""
+
+from __future__ import annotations
+
+
+class DataError(ValueError):
+    """A file or a set of files is not what the study needs."""
+
+
+class MissingData(DataError, FileNotFoundError):
+    """A folder or a file of the study is not there."""
+
+
+class MislabelledImage(DataError):
+    """An image's pixels are those of another case: the mix-up of a copy in circulation."""

@@ -1,0 +1,152 @@
+"""`data_manifest.yaml` as typed, frozen objects: artefacts, licences, checksums, splits."""
+
+from __future__ import annotations
+
+import os
+import sys
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from allinsam_core.data.errors import DataError, MissingData
+
+VARIABLE = "ALLINSAM_MANIFEST"
+FILE = "data_manifest.yaml"
+DRIVE = "https://drive.usercontent.google.com/download?id={id}&export=download&confirm=t"
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+ManifestSplit = Literal["train", "val", "test", "unused"]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Artefact(_Frozen):
+    """One file to download: an archive of a dataset or a checkpoint. `None` means unknown."""
+
+    kind: Literal["archive", "checkpoint"]
+    role: str
+    file: Annotated[str, Field(pattern=r"^[^/\\]+$")]
+    licence: str
+    non_commercial: bool
+    citation: str
+    homepage: str
+    sha256: Sha256 | None
+    bytes: Annotated[int, Field(gt=0)] | None
+    url: str | None = None
+    drive_id: str | None = None
+    dataset: str | None = None
+    note: str = ""
+
+    @property
+    def source(self) -> str:
+        """The address that serves the file."""
+        return self.url or DRIVE.format(id=self.drive_id)
+
+    @property
+    def folder(self) -> str:
+        """Where under the data root it belongs: its dataset's folder, or `checkpoints`."""
+        return self.dataset or "checkpoints"
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Artefact:
+        if (self.url is None) == (self.drive_id is None):
+            raise ValueError(f"{self.file}: found url {self.url} and drive_id {self.drive_id}, expected one of them")
+        if (self.kind == "archive") != (self.dataset is not None):
+            raise ValueError(f"{self.file}: an archive names its dataset, a checkpoint has none")
+        return self
+
+
+class CaseEntry(_Frozen):
+    """Who a case is and where it belongs."""
+
+    patient: str
+    organ: str
+    split: ManifestSplit
+
+
+class Dataset(_Frozen):
+    """One dataset: nominal spacing (µm per pixel), what `check` must count, and its cases by name."""
+
+    title: str
+    spacing: float | None
+    counts: dict[str, int]
+    cases: dict[str, CaseEntry]
+
+    def names(self, *splits: ManifestSplit) -> list[str]:
+        """Case names of the given splits, sorted."""
+        return sorted(name for name, entry in self.cases.items() if entry.split in splits)
+
+    @model_validator(mode="after")
+    def _patients_in_one_split(self) -> Dataset:
+        seen: dict[str, str] = {}
+        for name, entry in self.cases.items():
+            if seen.setdefault(entry.patient, entry.split) != entry.split:
+                raise ValueError(
+                    f"{name}: patient {entry.patient} is in splits {seen[entry.patient]} and {entry.split}, "
+                    "expected one; splits are by patient"
+                )
+        return self
+
+
+class Manifest(_Frozen):
+    """The whole file."""
+
+    version: Literal[1]
+    artefacts: dict[str, Artefact]
+    datasets: dict[str, Dataset]
+
+    @model_validator(mode="after")
+    def _datasets_known(self) -> Manifest:
+        for name, artefact in self.artefacts.items():
+            if artefact.dataset is not None and artefact.dataset not in self.datasets:
+                raise ValueError(f"artefact {name}: dataset {artefact.dataset} is not one of {sorted(self.datasets)}")
+        return self
+
+
+def path() -> Path:
+    """The manifest in use: ALLINSAM_MANIFEST, else beside the package, else where installation put it."""
+    if named := os.environ.get(VARIABLE):
+        candidates = [Path(named).expanduser()]
+    else:
+        candidates = [
+            Path(__file__).resolve().parents[2] / FILE,
+            Path(sys.prefix) / "share" / "allinsam" / FILE,
+        ]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    looked = " or ".join(map(str, candidates))
+    raise MissingData(f"{FILE}: not found at {looked}; set {VARIABLE} to the file of the source checkout")
+
+
+def read(file: Path) -> Manifest:
+    """Parse and validate one manifest file. Raises DataError naming the file and every field that is wrong."""
+    try:
+        return Manifest.model_validate(yaml.load(file.read_text(encoding="utf-8"), _UniqueKeys))  # noqa: S506
+    except (ValidationError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise DataError(f"{file}: not a valid manifest; {error}") from error
+
+
+@lru_cache(maxsize=4)
+def _cached(file: Path) -> Manifest:
+    return read(file)
+
+
+def load() -> Manifest:
+    """The study's manifest (read once per file)."""
+    return _cached(path())
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """The safe loader, refusing a key given twice: a case listed twice would silently lose one split."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        if twice := sorted({str(key) for key in keys if keys.count(key) > 1}):
+            raise yaml.constructor.ConstructorError(None, None, f"given twice: {', '.join(twice)}", node.start_mark)
+        return super().construct_mapping(node, deep)

@@ -1,0 +1,39 @@
+"""Where data lie on this machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pooch
+
+from allinsam_core.data.errors import MissingData
+
+VARIABLE = "ALLINSAM_DATA"
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+def data_root() -> Path:
+    """The folder that holds `monuseg/`, `dsb2018/` and what `allinsam data fetch` downloads.
+
+    In this order: the environment variable ALLINSAM_DATA; `../shared/data` beside the checkout, if it exists;
+    the user's cache folder (which need not exist yet).
+    """
+    if named := os.environ.get(VARIABLE):
+        return Path(named).expanduser()
+    beside = CHECKOUT.parent / "shared" / "data"
+    return beside if beside.is_dir() else Path(pooch.os_cache("allinsam"))
+
+
+def dataset_folder(root: Path, name: str) -> Path:
+    """`root` itself when it is the dataset's folder, else `root/name` where that exists.
+
+    Raises MissingData, saying how to get the data, when `root` is not a folder.
+    """
+    if not Path(root).is_dir():
+        raise MissingData(
+            f"{root}: no such folder, expected the {name} data; set {VARIABLE} to the folder that holds "
+            f"`{name}/`, or run `allinsam data list` and `allinsam data fetch NAME`"
+        )
+    inside = Path(root) / name
+    return inside if inside.is_dir() else Path(root)
