@@ -114,9 +114,7 @@ def stamp(
     amount = amount + population.clumps * (texture + 1.5 * pale * np.maximum(texture - 0.5, 0))
     for _ in range(rng.poisson(population.nucleoli)):
         at_u, at_v, size = rng.uniform(-0.5, 0.5), rng.uniform(-0.5, 0.5), rng.uniform(0.12, 0.25)
-        amount = amount + rng.uniform(0.3, 0.9) * np.exp(
-            -((one.u - at_u) ** 2 + (one.v - at_v) ** 2) / size**2
-        )
+        amount = amount + rng.uniform(0.3, 0.9) * np.exp(-((one.u - at_u) ** 2 + (one.v - at_v) ** 2) / size**2)
     soft = max(0.5, population.edge / spacing * rng.lognormal(0, 0.4))
     cover = np.clip(0.5 + one.depth / (2 * soft), 0, 1)
     cover = (cover * cover * (3 - 2 * cover)).astype(np.float32)
@@ -135,8 +133,7 @@ def stamp(
 def _window_of(field: np.ndarray, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     """A random window of a noise field, which is continued periodically."""
     rows, columns = (
-        (int(rng.integers(full)) + np.arange(part)) % full
-        for full, part in zip(field.shape, shape, strict=True)
+        (int(rng.integers(full)) + np.arange(part)) % full for full, part in zip(field.shape, shape, strict=True)
     )
     return field[np.ix_(rows, columns)]
 

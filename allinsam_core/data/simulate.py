@@ -36,9 +36,7 @@ def tile(seed: int, size: int = 256, spacing: float = 0.25, style: Style | None 
     spacing outside its range.
     """
     if size < 32 or not 0.1 <= spacing <= 1:
-        raise ValueError(
-            f"size {size} px and spacing {spacing} µm/px; expected size ≥ 32 and spacing in 0.1 … 1"
-        )
+        raise ValueError(f"size {size} px and spacing {spacing} µm/px; expected size ≥ 32 and spacing in 0.1 … 1")
     rng = np.random.default_rng([20250, seed])
     style = Style.draw(rng) if style is None else style
     margin = int(np.ceil(MARGIN / spacing))
@@ -67,9 +65,7 @@ def cohort(
     splits = [split for split, count in counts for _ in range(count)]
     if len(splits) > 1000:
         raise ValueError(f"{len(splits)} tiles asked for; expected at most 1000: seeds would overlap")
-    return [
-        replace(tile(1000 * seed + index, size, spacing), split=split) for index, split in enumerate(splits)
-    ]
+    return [replace(tile(1000 * seed + index, size, spacing), split=split) for index, split in enumerate(splits)]
 
 
 def _density(style: Style, layout: Layout, nuclei: Nuclei, rng: np.random.Generator) -> np.ndarray:
@@ -126,9 +122,7 @@ def _disc(field: np.ndarray, at: np.ndarray, radius: float, level: float, hollow
     dy = np.arange(window.shape[0])[:, None] + rows.start - at[0]
     dx = np.arange(window.shape[1])[None, :] + columns.start - at[1]
     distance = np.hypot(dy, dx)
-    disc = np.clip((radius - distance) / 1.5 + 0.5, 0, 1) * (
-        1 - hollow * np.exp(-((2 * distance / radius) ** 2))
-    )
+    disc = np.clip((radius - distance) / 1.5 + 0.5, 0, 1) * (1 - hollow * np.exp(-((2 * distance / radius) ** 2)))
     np.maximum(window, level * disc, out=window)
 
 

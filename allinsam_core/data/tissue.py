@@ -88,9 +88,7 @@ def lay(style: Style, shape: tuple[int, ...], spacing: float, rng: np.random.Gen
     slope = np.gradient(ndimage.gaussian_filter(field, 2.0 / spacing))
     direction = np.where(inside, np.arctan2(slope[0], slope[1]) + np.pi / 2, turned)
     cluster = _ramp(noise(rng, shape, 6 / spacing), rng.uniform(0.05, 0.4), 0.8)
-    return Layout(
-        spacing, epithelium, depth, empty.astype(np.float32), direction.astype(np.float32), fibres, cluster
-    )
+    return Layout(spacing, epithelium, depth, empty.astype(np.float32), direction.astype(np.float32), fibres, cluster)
 
 
 def _fibres(
@@ -108,9 +106,7 @@ def _fibres(
         streaks += amplitude * layer / max(float(layer.std()), 1e-6)
     angle = rng.uniform(0, np.pi)
     rows, columns = np.indices(shape, dtype=np.float32)
-    bend = noise(rng, shape, 9 / spacing) * rng.uniform(1, 6) + noise(
-        rng, shape, 2.5 / spacing
-    ) * rng.uniform(0, 0.8)
+    bend = noise(rng, shape, 9 / spacing) * rng.uniform(1, 6) + noise(rng, shape, 2.5 / spacing) * rng.uniform(0, 0.8)
     across = columns * np.sin(angle) + rows * np.cos(angle) + bend / spacing
     along = (columns * np.cos(angle) - rows * np.sin(angle)) / 4
     down, right = np.gradient(across)

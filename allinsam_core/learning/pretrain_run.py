@@ -107,11 +107,11 @@ def run(config: PretrainConfig, dsb_root: Path, folder: Path, device: str = "aut
         size,
         8,
         1,
-        AugmentSettings(turns=False, zoom=0.0, stain=0, shift=0, blur=0, noise=0),
+        AugmentSettings(turns=False, zoom=0.0, stain=0, shift=0, blur=0, noise=0, on_nuclei=1),
         [1.0] * len(sources.held_out),
     )
     batches = pretrain.held_out_batches(held, 12)
-    fabric = Fabric(accelerator=device, devices=1, precision=config.train.precision)
+    fabric = Fabric(accelerator=device, devices=1)
     history = fit(
         model,
         sampler,

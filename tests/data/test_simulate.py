@@ -24,9 +24,7 @@ def cases():
 def plain_style() -> Style:
     """A style with many nuclei of the first population everywhere and a neutral camera."""
     drawn = Style.draw(np.random.default_rng(3))
-    first = replace(
-        drawn.populations[0], region="anywhere", density=1.5, diameter=6.0, spread=0.05, elongation=1.2
-    )
+    first = replace(drawn.populations[0], region="anywhere", density=1.5, diameter=6.0, spread=0.05, elongation=1.2)
     return replace(
         drawn, populations=(first,), gaps=0.0, epithelium=1.0, lumen=np.inf, overlap=0.0, cleft=0.0,
         white=(1.0, 1.0, 1.0), shading=0.0, blur=0.0, defocus=0.0, sharpen=0.0, noise=0.0, gamma=1.0, jpeg=0,
@@ -98,9 +96,7 @@ def test_a_later_nucleus_lies_on_top():
     expected[2:12, 2:12] = 1
     expected[8:18, 8:18] = 2
     np.testing.assert_array_equal(made.labels, expected)
-    np.testing.assert_array_equal(
-        made.cover > 0.5, expected > 0
-    )  # every labelled pixel is drawn, and no other
+    np.testing.assert_array_equal(made.cover > 0.5, expected > 0)  # every labelled pixel is drawn, and no other
 
 
 def test_zero_overlap_leaves_every_nucleus_whole():
@@ -118,9 +114,7 @@ def test_nuclei_hold_more_haematoxylin_than_their_surroundings(cases):
     difference = []
     for case in cases:
         haematoxylin = rgb2hed(case.image)[..., 0]
-        near = ndimage.binary_dilation(case.mask, iterations=6) & ~ndimage.binary_dilation(
-            case.mask, iterations=2
-        )
+        near = ndimage.binary_dilation(case.mask, iterations=6) & ~ndimage.binary_dilation(case.mask, iterations=2)
         difference.append(haematoxylin[case.mask].mean() - haematoxylin[near].mean())
     assert np.mean(difference) > 0.02
     assert np.mean(np.array(difference) > 0) > 0.8
@@ -147,9 +141,7 @@ def test_light_follows_beer_and_lambert():
     density = np.zeros((32, 32, 3), np.float32)
     density[..., 1], density[..., 2] = 0.5, 2.0
     image = simulate.photograph(plain_style(), density, 0.25, np.random.default_rng(0))
-    assert np.unique(image.reshape(-1, 3), axis=0).tolist() == [
-        [255, 81, 3]
-    ]  # 255 · 10^−(0, 0.5, 2), rounded
+    assert np.unique(image.reshape(-1, 3), axis=0).tolist() == [[255, 81, 3]]  # 255 · 10^−(0, 0.5, 2), rounded
 
 
 def test_stain_vectors_have_length_one_and_haematoxylin_absorbs_more_red():
