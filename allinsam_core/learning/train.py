@@ -179,6 +179,9 @@ def fit(
         if validate and settings.validate_every and (done % settings.validate_every == 0 or done == settings.steps):
             best, stop = _look(model, validate, settings, history, done, best)
         if fabric.is_global_zero and (done % settings.checkpoint_every == 0 or done == settings.steps or stop):
+            history.seconds += time.monotonic() - clock
+            history.peak_memory = max(history.peak_memory, peak_memory())
+            clock = time.monotonic()
             content = {
                 "model": trained_state(model),
                 "optimizer": optimizer.state_dict(),
