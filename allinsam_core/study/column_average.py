@@ -57,13 +57,14 @@ class BoundaryError:
         return moved
 
 
-SETTINGS: tuple[BoundaryError, ...] = (
+SETTINGS: tuple[BoundaryError, ...] = (  # fine to coarse, then masks too large, as with weak labels
+    BoundaryError(shift=0.0, amplitude=1.0, correlation=4.0),
     BoundaryError(shift=0.0, amplitude=2.0, correlation=4.0),
-    BoundaryError(shift=0.0, amplitude=3.0, correlation=6.0),
-    BoundaryError(shift=0.0, amplitude=5.0, correlation=10.0),
-    BoundaryError(shift=1.0, amplitude=3.0, correlation=6.0),
-    BoundaryError(shift=2.0, amplitude=3.0, correlation=6.0),
-    BoundaryError(shift=3.0, amplitude=4.0, correlation=10.0),
+    BoundaryError(shift=0.0, amplitude=3.0, correlation=8.0),
+    BoundaryError(shift=0.0, amplitude=3.0, correlation=40.0),
+    BoundaryError(shift=1.0, amplitude=1.0, correlation=4.0),
+    BoundaryError(shift=1.0, amplitude=2.0, correlation=4.0),
+    BoundaryError(shift=2.0, amplitude=2.0, correlation=4.0),
 )
 
 
@@ -156,7 +157,7 @@ def write_rows(rows: Sequence[Row], path: Path) -> None:
 def read_rows(path: Path) -> tuple[Row, ...]:
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path}: no such record; make it with `allinsam audit-columns` and commit it"
+            f"{path}: no such record; make it with `allinsam book audit-columns` and commit it"
         )
     with path.open(newline="", encoding="utf-8") as file:
         lines = list(csv.DictReader(file))
