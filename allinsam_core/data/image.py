@@ -97,5 +97,10 @@ def read_labels(path: Path, shape: tuple[int, int]) -> np.ndarray:
     return np.ascontiguousarray(array.astype(np.uint16))
 
 
+def count_labels(labels: np.ndarray) -> int:
+    """How many different labels other than 0 are present. labels: (H, W) unsigned integers."""
+    return int(np.count_nonzero(np.bincount(labels.ravel())[1:]))
+
+
 def _warn(message: str) -> None:
     warnings.warn(message, ConversionWarning, stacklevel=3)
