@@ -60,9 +60,7 @@ def run(
 
 @app.command()
 def pretrain(
-    out: Annotated[Path, typer.Option(help="Folder for checkpoints, weights and the record.")] = Path(
-        "work/pretrain"
-    ),
+    out: Annotated[Path, typer.Option(help="Folder for checkpoints, weights and the record.")] = Path("work/pretrain"),
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     steps: Annotated[int | None, typer.Option(help="Fewer or more steps than the recipe's.")] = None,
 ) -> None:

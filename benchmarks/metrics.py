@@ -55,18 +55,14 @@ def nuclei(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
         pred[rows, columns] = i + 1
         if fate[i] > 0.92:  # split in two
             pred[rows[rows > moved[0]], columns[rows > moved[0]]] = count + i + 1
-    return tuple(
-        np.unique(m, return_inverse=True)[1].reshape(m.shape).astype(np.int32) for m in (truth, pred)
-    )  # type: ignore[return-value]
+    return tuple(np.unique(m, return_inverse=True)[1].reshape(m.shape).astype(np.int32) for m in (truth, pred))  # type: ignore[return-value]
 
 
 def load_reference(folder: Path) -> types.ModuleType:
     """HoVer-Net's metrics/stats_utils.py as a module; the cv2 it imports and does not use may be missing."""
     file = folder / "metrics" / "stats_utils.py"
     if not file.is_file():
-        raise SystemExit(
-            f"{file} is not there: give the root of a checkout of https://github.com/vqdang/hover_net"
-        )
+        raise SystemExit(f"{file} is not there: give the root of a checkout of https://github.com/vqdang/hover_net")
     if importlib.util.find_spec("cv2") is None:
         sys.modules["cv2"] = types.ModuleType("cv2")
     spec = importlib.util.spec_from_file_location("hover_net_stats_utils", file)
@@ -141,9 +137,7 @@ def small_maps(reference: types.ModuleType, cases: int, seed: int) -> dict[str, 
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--reference", type=Path, required=True, help="root of a HoVer-Net checkout")
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--seed", type=int, default=2025)

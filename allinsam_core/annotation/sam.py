@@ -76,9 +76,7 @@ def _build_mini(geometry: MiniGeometry | None = None) -> Sam:
         ),
         mask_decoder=MaskDecoder(
             transformer_dim=g.prompt_dim,
-            transformer=TwoWayTransformer(
-                depth=2, embedding_dim=g.prompt_dim, mlp_dim=g.decoder_mlp_dim, num_heads=8
-            ),
+            transformer=TwoWayTransformer(depth=2, embedding_dim=g.prompt_dim, mlp_dim=g.decoder_mlp_dim, num_heads=8),
             num_multimask_outputs=3,
             iou_head_depth=3,
             iou_head_hidden_dim=g.prompt_dim,

@@ -93,18 +93,14 @@ def _checked(labels: np.ndarray, name: str) -> np.ndarray:
     if labels.ndim != 2 or labels.size == 0:
         raise ValueError(f"{name} has shape {labels.shape}, expected a non-empty (H, W)")
     if labels.dtype.kind == "i" and labels.min() < 0:
-        raise ValueError(
-            f"{name} has the negative label {labels.min()}, expected 0 = background and positive labels"
-        )
+        raise ValueError(f"{name} has the negative label {labels.min()}, expected 0 = background and positive labels")
     return labels
 
 
 def _overlaps(pred: np.ndarray, truth: np.ndarray) -> _Overlaps:
     """Count the pixels of every (truth, pred) pair of labels in one pass over the image."""
     if pred.shape != truth.shape:
-        raise ValueError(
-            f"pred is {pred.shape} and truth {truth.shape}, expected one shape; resize the labels first"
-        )
+        raise ValueError(f"pred is {pred.shape} and truth {truth.shape}, expected one shape; resize the labels first")
     rows, columns = int(truth.max()) + 1, int(pred.max()) + 1
     if rows * columns > DENSE_CELLS:  # large label values: number the labels without gaps
         truth, rows = _ranked(truth)

@@ -138,12 +138,6 @@ def implied_dice_spread(check: Check) -> float:
 def tables_agree() -> tuple[int, int]:
     """(rows of Table 2 that reappear in Table 3, those with identical Dice, IoU and ADJ)."""
     by_key = {(row.label, row.method, row.training_data): row for row in table3()}
-    shared = [
-        (row, by_key[key])
-        for row in table2()
-        if (key := (row.label, row.method, row.training_data)) in by_key
-    ]
-    same = [
-        (a.dice, a.iou_printed, a.adj_printed) == (b.dice, b.iou_printed, b.adj_printed) for a, b in shared
-    ]
+    shared = [(row, by_key[key]) for row in table2() if (key := (row.label, row.method, row.training_data)) in by_key]
+    same = [(a.dice, a.iou_printed, a.adj_printed) == (b.dice, b.iou_printed, b.adj_printed) for a, b in shared]
     return len(shared), sum(same)

@@ -49,9 +49,7 @@ def implied_weights(cell: Cell) -> tuple[WeightCheck, ...]:
         scores = row.cell(cell)
         arguments = (printed(scores.injured), printed(scores.normal), printed(scores.average))
         if arguments[0].overlaps(arguments[1]):
-            raise ValueError(
-                f"Table 1, {row.name}, {cell}: injured equals normal within rounding: any weight fits"
-            )
+            raise ValueError(f"Table 1, {row.name}, {cell}: injured equals normal within rounding: any weight fits")
         checks.append(WeightCheck(row, cell, image(injured_weight, *arguments)))
     return tuple(checks)
 

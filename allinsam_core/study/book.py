@@ -70,6 +70,6 @@ def _save(draw: Draw, palette: Palette, path: Path) -> None:
         "axes.axisbelow": True,
         "legend.frameon": False,
     }
-    with mpl.rc_context(style):
+    with mpl.rc_context(style):  # type: ignore[arg-type]
         figure = draw(palette)
         figure.savefig(path, transparent=True, bbox_inches="tight", metadata={"Date": None})

@@ -137,9 +137,7 @@ def summarise(rows: Sequence[Row]) -> tuple[Summary, ...]:
     summaries = []
     for setting in dict.fromkeys(row.setting for row in rows):
         chosen = [row for row in rows if row.setting == setting]
-        means = [
-            float(np.mean([getattr(row, key) for row in chosen])) for key in ("dice", "jaccard", "iou_column")
-        ]
+        means = [float(np.mean([getattr(row, key) for row in chosen])) for key in ("dice", "jaccard", "iou_column")]
         summaries.append(Summary(setting, len(chosen), *means))
     return tuple(summaries)
 
@@ -156,9 +154,7 @@ def write_rows(rows: Sequence[Row], path: Path) -> None:
 
 def read_rows(path: Path) -> tuple[Row, ...]:
     if not path.is_file():
-        raise FileNotFoundError(
-            f"{path}: no such record; make it with `allinsam book audit-columns` and commit it"
-        )
+        raise FileNotFoundError(f"{path}: no such record; make it with `allinsam book audit-columns` and commit it")
     with path.open(newline="", encoding="utf-8") as file:
         lines = list(csv.DictReader(file))
     return tuple(Row(line.pop("name"), **{key: float(text) for key, text in line.items()}) for line in lines)

@@ -130,7 +130,5 @@ def _read(name: str) -> list[dict[str, str]]:
 def _score(text: str) -> float:
     value = float(text)
     if not 0.0 <= value <= 1.0:
-        raise ValueError(
-            f"{_FOLDER}: found {text}, expected a score in [0, 1]; compare with the paper's table"
-        )
+        raise ValueError(f"{_FOLDER}: found {text}, expected a score in [0, 1]; compare with the paper's table")
     return value

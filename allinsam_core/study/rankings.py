@@ -101,10 +101,7 @@ def leaders(column: str | None = None) -> tuple[Leader, ...]:
     """Table 1's columns "injured", "normal" and "average" (or one), per cell type and annotator group."""
     columns = (column,) if column else ("injured", "normal", "average")
     return tuple(
-        _leader(annotator, cell, name)
-        for annotator in ("Expert", "Students")
-        for cell in CELLS
-        for name in columns
+        _leader(annotator, cell, name) for annotator in ("Expert", "Students") for cell in CELLS for name in columns
     )
 
 

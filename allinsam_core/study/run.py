@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from allinsam_core.data import fractions, monuseg, simulate
 from allinsam_core.data.case import Case, Split
+from allinsam_core.data.root import data_root
 from allinsam_core.learning import checkpoint, instances
 from allinsam_core.learning.method import Method, NetworkMethod
 from allinsam_core.learning.train import peak_memory
@@ -31,7 +32,7 @@ def cases(data: DataSettings, root: Path | None) -> dict[Split, list[Case]]:
     if data.source == "simulated":
         made = simulate.cohort(**data.simulated)
         return {split: [c for c in made if c.split == split] for split in ("train", "val", "test")}
-    folder = root if root is not None else monuseg.data_root()
+    folder = root if root is not None else data_root()
     return {split: monuseg.load(folder, split) for split in ("train", "val", "test")}
 
 

@@ -85,10 +85,12 @@ def rows(scores: pd.DataFrame, metrics: tuple[str, ...]) -> list[Row]:
     """One row per method, label and fraction, most data first."""
     paper = {(r.label.lower(), r.method, PAPER_FRACTION[r.training_data]): r for r in published_table3()}
     found = []
-    for (method, label, fraction), group in scores.groupby(["method", "label", "fraction"], sort=False):
+    for _, group in scores.groupby(["method", "label", "fraction"], sort=False):
+        first = group.iloc[0]
+        method, label, fraction = str(first["method"]), str(first["label"]), float(first["fraction"])
         printed = paper.get((label, PAPER_METHOD.get(method, ""), fraction))
         cells = {metric: _cell(group, metric, printed) for metric in metrics}
-        found.append(Row(str(method), str(label), float(fraction), cells, tuple(sorted(group["run"].unique()))))
+        found.append(Row(method, label, fraction, cells, tuple(sorted(group["run"].unique()))))
     order = list(METHOD_NAMES)
     return sorted(found, key=lambda r: (r.label, -r.fraction, order.index(r.method) if r.method in order else 99))
 

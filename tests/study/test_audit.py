@@ -96,9 +96,7 @@ def test_implied_spread_recovers_a_known_one() -> None:
     # Dice 0.8244 ± s on half the images each: excess = mean f − f(mean)
     check, s = audit.jensen("ADJ")[0], 0.03
     mean = check.row.dice
-    excess = np.mean(
-        [audit.jaccard_of_dice(mean - s), audit.jaccard_of_dice(mean + s)]
-    ) - audit.jaccard_of_dice(mean)
+    excess = np.mean([audit.jaccard_of_dice(mean - s), audit.jaccard_of_dice(mean + s)]) - audit.jaccard_of_dice(mean)
     fake = replace(check, slack=audit.Interval(excess, excess))
     assert audit.implied_dice_spread(fake) == pytest.approx(s, rel=1e-3)
     with pytest.raises(ValueError, match="expected ≥ 0"):
