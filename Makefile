@@ -1,0 +1,56 @@
+# Everything happens in this folder's own virtual environment; a second call reuses what is there.
+PYTHON ?= python3
+VENV ?= .venv
+PROFILE ?= smoke
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PYTHONPATH := $(CURDIR)
+
+.DEFAULT_GOAL := help
+.PHONY: help book pages study test lint lab serve lock clean
+
+help: ## This list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/' | expand -t 18
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"{sys.executable} is Python {v[0]}.{v[1]}; this project needs 3.11, 3.12 or 3.13: make PYTHON=python3.12 ...")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[study,dev]"
+	@touch $@
+
+book: $(STAMP) ## Install, run the smoke study, build the book
+	@$(MAKE) --no-print-directory study PROFILE=smoke
+	@$(MAKE) --no-print-directory pages
+	@echo "The book: $(CURDIR)/book/_build/html/index.html   (make serve opens it on a local port)"
+
+pages: $(STAMP) ## Build the book from the results that are there
+	allinsam book generate
+	jupyter-book build book -W -n --keep-going
+	allinsam book check book/_build/html
+
+study: $(STAMP) ## Run a whole profile, resumable: make study PROFILE=smoke|mini|paper
+	@snakemake --unlock -s workflow/Snakefile --config profile=$(PROFILE) >/dev/null 2>&1 || true
+	snakemake -s workflow/Snakefile --profile workflow/profiles/local --config profile=$(PROFILE)
+
+test: $(STAMP) ## Run the tests
+	pytest
+
+lint: $(STAMP) ## Style, types, stripped notebooks
+	ruff check .
+	ruff format --check .
+	mypy
+	nbstripout --verify --extra-keys "metadata.papermill cell.metadata.papermill cell.metadata.execution" notebooks/*.ipynb
+
+lab: $(STAMP) ## Open JupyterLab on the notebooks
+	jupyter lab --notebook-dir=$(CURDIR) notebooks/experiment.ipynb
+
+serve: $(STAMP) ## Read the built book on http://localhost:8000
+	python -m http.server --bind 127.0.0.1 --directory book/_build/html 8000
+
+lock: $(STAMP) ## Resolve constraints.txt anew for all platforms and Pythons
+	python -m pip install --quiet uv
+	uv pip compile --universal --python-version 3.11 --no-annotate --no-header --all-extras pyproject.toml -o constraints.txt
+
+clean: ## Remove what was made (environment, built pages, smoke results); committed results stay
+	rm -rf $(VENV) book/_build book/_generated results/smoke work .snakemake
