@@ -3,9 +3,9 @@
     git clone https://github.com/vqdang/hover_net
     python benchmarks/metrics.py --reference hover_net [--json FILE]
 
-The reference is loaded from the given checkout; none of its code is part of this project. One run draws seeded
-1000×1000 label maps of 450 and 1000 nuclei, times each reference function and `instance.evaluate` (which returns
-all of its metrics at once) and compares the values. The exit status is 1 if a value differs.
+The reference is loaded from the given checkout; none of its code is part of this project. One run draws
+seeded 1000×1000 label maps of 450 and 1000 nuclei, times each reference function and `instance.evaluate`
+(which returns all of its metrics at once) and compares the values. The exit status is 1 if a value differs.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ TOLERANCE = 1e-12
 
 
 def nuclei(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Truth and prediction, (1000, 1000) int32 label maps: ellipses, then moved, lost, split and invented ones.
+    """Truth and prediction, (1000, 1000) int32 label maps: ellipses, then moved, lost, split and invented
+    ones.
 
     Both are renumbered 1..n without gaps, which the reference requires.
     """
@@ -84,7 +85,7 @@ def timed(function: Callable[[], Any], repeats: int) -> tuple[Any, float]:
 
 
 def compare(reference: types.ModuleType, count: int, seed: int, repeats: int) -> list[dict[str, Any]]:
-    """One row per reference function: its seconds, ours for all metrics together, the ratio, the largest difference."""
+    """One row per reference function: its time, ours for all metrics together, ratio, largest difference."""
     truth, pred = nuclei(count, seed)
     instance.evaluate(pred, truth)  # warm up
     ours, seconds = timed(lambda: instance.evaluate(pred, truth), 15 * repeats)

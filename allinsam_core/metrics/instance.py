@@ -2,16 +2,20 @@
 
 Definitions (A, B are nuclei as sets of pixels; IoU = |A∩B| / |A∪B|):
 
-- ``aji_kumar``: aggregated Jaccard index, Kumar et al., IEEE TMI 2017, algorithm 1, as the authors' MATLAB v1.0 computes it.
-  Every truth nucleus takes the prediction of largest IoU (equal IoU: the lower label); a prediction may serve
-  several truth nuclei. ΣI / ΣU, where ΣU also gets each unmatched truth nucleus and each prediction never taken.
-- ``aji_plus``: the same sums over the one-to-one pairing that maximises the total IoU (Graham et al., HoVer-Net, 2019).
-- ``dq``, ``sq``, ``pq``: panoptic quality, Kirillov et al., CVPR 2019, pairs with IoU > 0.5 (unique without a choice).
-- ``f1_instance_50``, ``ap_50``, ``true_positives``: one-to-one pairs with IoU ≥ 0.5; F1 = 2 TP / (n_truth + n_pred),
-  AP = TP / (TP + FP + FN). They differ from ``dq`` only where an IoU is exactly one half.
+- ``aji_kumar``: aggregated Jaccard index, Kumar et al., IEEE TMI 2017, algorithm 1, as the authors' MATLAB
+  v1.0 computes it. Every truth nucleus takes the prediction of largest IoU (equal IoU: the lower label); a
+  prediction may serve several truth nuclei. ΣI / ΣU, where ΣU also gets each unmatched truth nucleus and each
+  prediction never taken.
+- ``aji_plus``: the same sums over the one-to-one pairing that maximises the total IoU (Graham et al.,
+  HoVer-Net, 2019).
+- ``dq``, ``sq``, ``pq``: panoptic quality, Kirillov et al., CVPR 2019, pairs with IoU > 0.5 (unique without a
+  choice).
+- ``f1_instance_50``, ``ap_50``, ``true_positives``: one-to-one pairs with IoU ≥ 0.5; F1 = 2 TP / (n_truth +
+  n_pred), AP = TP / (TP + FP + FN). They differ from ``dq`` only where an IoU is exactly one half.
 
-HoVer-Net's evaluation adds 1e-6 to the union when it ranks pairs and to TP in ``sq``; both are kept so that the
-values are the same numbers (``benchmarks/metrics.py`` checks it): ``sq`` of one perfect nucleus is 1 / (1 + 1e-6).
+HoVer-Net's evaluation adds 1e-6 to the union when it ranks pairs and to TP in ``sq``; both are kept so that
+the values are the same numbers (``benchmarks/metrics.py`` checks it): ``sq`` of one perfect nucleus is 1 / (1
++ 1e-6).
 
 Empty maps: both empty is agreement and every metric is 1; one empty, and every metric is 0.
 """
@@ -58,9 +62,9 @@ class _Overlaps(NamedTuple):
 def evaluate(pred: np.ndarray, truth: np.ndarray) -> InstanceScores:
     """Score a label map against the true one.
 
-    pred, truth: (H, W) any integer dtype, 0 = background, each other value one nucleus (gaps and non-contiguous
-    memory are fine, a nucleus need not be connected). Raises ValueError on other dtypes, negative labels or
-    different shapes.
+    pred, truth: (H, W) any integer dtype, 0 = background, each other value one nucleus (gaps and
+    non-contiguous memory are fine, a nucleus need not be connected). Raises ValueError on other dtypes,
+    negative labels or different shapes.
     """
     overlaps = _overlaps(_checked(pred, "pred"), _checked(truth, "truth"))
     n_truth, n_pred = len(overlaps.truth_area), len(overlaps.pred_area)
@@ -129,7 +133,7 @@ def _overlaps(pred: np.ndarray, truth: np.ndarray) -> _Overlaps:
 
 
 def _ranked(labels: np.ndarray) -> tuple[np.ndarray, int]:
-    """The map with its labels renumbered 0 (background), 1, 2, ... in their order, and 1 + the largest number."""
+    """The map renumbered 0 (background), 1, 2, ... in the order of its labels, and the count of numbers."""
     if int(labels.max()) < 4 * labels.size:
         present = np.bincount(labels.ravel().astype(np.int64, copy=False)) > 0
         present[0] = True
@@ -152,7 +156,8 @@ def _largest_iou_pairs(overlaps: _Overlaps, iou: np.ndarray) -> np.ndarray:
 def _one_to_one_pairs(overlaps: _Overlaps, iou: np.ndarray) -> np.ndarray:
     """(pairs,) bool: the one-to-one pairing of largest total IoU.
 
-    A pair in which neither nucleus overlaps anything else is in every such pairing; only the rest needs solving.
+    A pair in which neither nucleus overlaps anything else is in every such pairing; only the rest needs
+    solving.
     """
     rivals = np.bincount(overlaps.truth)[overlaps.truth] + np.bincount(overlaps.pred)[overlaps.pred]
     chosen = rivals == 2

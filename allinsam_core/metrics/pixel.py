@@ -1,19 +1,21 @@
 """Pixel metrics of one probability map or mask against the true mask.
 
-p = [prob ≥ threshold], g = truth, over all pixels of one image (METHOD of the paper's released and older evaluators):
+p = [prob ≥ threshold], g = truth, over all pixels of one image (definitions of the paper's evaluators):
 
 - ``dice`` = 2|p∩g| / (|p|+|g|), the same number as the binary F1.
 - ``jaccard`` = |p∩g| / |p∪g|; the paper's column "ADJ".
-- ``iou_column`` = mean over image columns x of |p_x∩g_x| / max(|p_x∪g_x|, 1e-8); the paper's column "IoU". A column
-  without foreground in either map counts 0, as in the paper's evaluator.
+- ``iou_column`` = mean over image columns x of |p_x∩g_x| / max(|p_x∪g_x|, 1e-8); the paper's column "IoU". A
+  column without foreground in either map counts 0, as in the paper's evaluator.
 - ``precision`` = |p∩g| / |p|, ``recall`` = |p∩g| / |g|.
 - ``auc``: area under the ROC curve of prob, ties counted half. NaN where truth has a single class.
-- ``best_f1``: largest F1 over all thresholds of this image's precision-recall curve, an oracle's choice and so never
-  below ``dice`` where anything is predicted. NaN where truth is empty. (The released evaluator adds 1e-10 to the denominator; not done here.)
-- ``f1_pixel_macro``: mean of the F1 of foreground and the F1 of background; Table 1's "F1" as the paper's code has it.
+- ``best_f1``: largest F1 over all thresholds of this image's precision-recall curve, an oracle's choice and
+  so never below ``dice`` where anything is predicted. NaN where truth is empty. The released
+  evaluator's 1e-10 in the denominator is left out.
+- ``f1_pixel_macro``: mean of the F1 of foreground and the F1 of background; Table 1's "F1" as the paper's
+  code has it.
 
-Empty maps: agreeing on "nothing there" is perfect, so dice, jaccard, precision and recall are 1 when p and g are both
-empty (and the background's F1 is 1 when both are full); any other 0/0 is 0, as in scikit-learn.
+Empty maps: agreeing on "nothing there" is perfect, so dice, jaccard, precision and recall are 1 when p and g
+are both empty (and the background's F1 is 1 when both are full); any other 0/0 is 0, as in scikit-learn.
 """
 
 from __future__ import annotations
@@ -42,10 +44,10 @@ class PixelScores:
 def evaluate(prob: np.ndarray, truth: np.ndarray, threshold: float = 0.5, *, eight_bit: bool = False) -> PixelScores:
     """Score a probability map or mask against the true mask.
 
-    prob: (H, W) float in [0, 1], bool mask, or uint8 probabilities 0..255 (divided by 255). Other integers must be
-    a 0/1 mask. truth: (H, W) bool or label map, nonzero = nucleus. threshold: foreground is prob ≥ threshold.
-    eight_bit: round prob × 255 half up first, as a saved 8-bit map would be (0.5 → 128 → foreground).
-    Raises ValueError naming the argument whose shape, dtype or range is wrong.
+    prob: (H, W) float in [0, 1], bool mask, or uint8 probabilities 0..255 (divided by 255). Other integers
+    must be a 0/1 mask. truth: (H, W) bool or label map, nonzero = nucleus. threshold: foreground is prob ≥
+    threshold. eight_bit: round prob × 255 half up first, as a saved 8-bit map would be (0.5 → 128 →
+    foreground). Raises ValueError naming the argument whose shape, dtype or range is wrong.
     """
     prob, truth = _probability(prob), _mask(truth)
     if prob.shape != truth.shape:
@@ -131,8 +133,8 @@ def _counts_of_levels(prob: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, 
 def _counts_of_values(prob: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The same for floats: one entry per distinct value, exact, by a single sort.
 
-    Non-negative IEEE floats order like their bit patterns, and up to 1.0 the top bit is free: shifted left, the
-    pattern carries the pixel's class in its last bit through the sort.
+    Non-negative IEEE floats order like their bit patterns, and up to 1.0 the top bit is free: shifted left,
+    the pattern carries the pixel's class in its last bit through the sort.
     """
     bits = (prob.ravel() + prob.dtype.type(0)).view(np.uint32 if prob.dtype == np.float32 else np.uint64)  # no -0.0
     keys = np.sort((bits << bits.dtype.type(1)) | truth.ravel())
@@ -144,7 +146,7 @@ def _counts_of_values(prob: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, 
 
 
 def _area_under_roc(negatives: np.ndarray, positives: np.ndarray) -> float:
-    """Mann-Whitney: the share of (nucleus, background) pixel pairs in the right order, equal values counting half."""
+    """Mann-Whitney: the share of (nucleus, background) pixel pairs in the right order, ties counting half."""
     n_negative, n_positive = int(negatives.sum()), int(positives.sum())
     if n_negative == 0 or n_positive == 0:
         return float("nan")

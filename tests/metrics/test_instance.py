@@ -42,7 +42,8 @@ def test_every_field_by_hand() -> None:
 
 
 def test_equal_iou_goes_to_the_lower_label_which_decides_who_stays_unused() -> None:
-    # Nucleus 1 overlaps predictions 1 and 2 alike (1 px of 3 each: IoU 1/5); nucleus 2's only overlap is prediction 2.
+    # Nucleus 1 overlaps predictions 1 and 2 alike (1 px of 3 each: IoU 1/5); nucleus 2's only overlap is
+    # prediction 2.
     truth = strip("0111000 0000002")
     pred = strip("1100000 1000002")
     pred[0, 3:5], pred[1, 4] = 2, 0
@@ -50,7 +51,8 @@ def test_equal_iou_goes_to_the_lower_label_which_decides_who_stays_unused() -> N
     scores = evaluate(pred, truth)
     # 1→1 (I 1, U 5), 2→2 (I 1, U 3), every prediction used
     assert scores.aji_kumar == 2 / 8
-    # with the labels exchanged nucleus 1 takes the other one, and the 3 px of the prediction left over are added
+    # with the labels exchanged nucleus 1 takes the other one, and the 3 px of the prediction left over are
+    # added
     exchanged = np.choose(pred, [0, 2, 1])
     assert evaluate(exchanged, truth).aji_kumar == 2 / 11
 

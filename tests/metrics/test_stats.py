@@ -1,0 +1,125 @@
+"""Bootstrap intervals and paired tests: closed forms, small cases by hand, degenerate cases by definition."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from allinsam_core.metrics.stats import (
+    bootstrap_mean,
+    clustered_bootstrap_mean,
+    holm,
+    paired_wilcoxon,
+    paired_wilcoxon_against,
+)
+
+
+def test_interval_of_two_values_is_their_range() -> None:
+    # the bootstrap mean of {0, 1} is 0, ½, 1 with probability ¼, ½, ¼: the outer 2.5 % lie inside the atoms 0
+    # and 1
+    interval = bootstrap_mean([0.0, 1.0])
+    assert (interval.mean, interval.low, interval.high, interval.n) == (0.5, 0.0, 1.0, 2)
+    # 40 % confidence leaves 30 % on each side, more than the atoms hold: the interval is the middle atom
+    assert (
+        bootstrap_mean([0.0, 1.0], confidence=0.4).low,
+        bootstrap_mean([0.0, 1.0], confidence=0.4).high,
+    ) == (
+        0.5,
+        0.5,
+    )
+
+
+def test_interval_approaches_the_normal_one() -> None:
+    values = np.random.default_rng(0).normal(0.7, 0.1, 400)
+    interval = bootstrap_mean(values)
+    half_width = 1.96 * values.std() / math.sqrt(400)
+    assert interval.high - interval.mean == pytest.approx(half_width, rel=0.05)
+    assert interval.mean - interval.low == pytest.approx(half_width, rel=0.05)
+
+
+def test_seed_decides() -> None:
+    values = np.random.default_rng(1).uniform(size=14)
+    assert bootstrap_mean(values, seed=3) == bootstrap_mean(values, seed=3)
+    assert bootstrap_mean(values, seed=3) != bootstrap_mean(values, seed=4)
+
+
+def test_one_image_has_no_interval_and_equal_images_a_point() -> None:
+    one = bootstrap_mean([0.8])
+    assert (one.mean, one.n) == (0.8, 1)
+    assert math.isnan(one.low)
+    assert math.isnan(one.high)
+    same = bootstrap_mean([0.25] * 5)
+    assert (same.low, same.mean, same.high) == (0.25, 0.25, 0.25)
+
+
+def test_clusters_stay_together() -> None:
+    images = np.random.default_rng(2).uniform(size=10)
+    repeated = np.repeat(images, 20)  # 20 seeds that agree add no information
+    names = np.repeat([f"case {i}" for i in range(10)], 20).tolist()
+    clustered = clustered_bootstrap_mean(repeated, names)
+    expected = bootstrap_mean(images)
+    assert clustered.n == 10
+    assert (clustered.low, clustered.high) == pytest.approx((expected.low, expected.high))
+    naive = bootstrap_mean(repeated)
+    assert naive.high - naive.low < 0.4 * (clustered.high - clustered.low)  # 1/√20
+
+
+def test_unequal_clusters_weigh_by_their_size() -> None:
+    interval = clustered_bootstrap_mean([0.0, 1.0, 1.0, 1.0], ["a", "b", "b", "b"])
+    assert (interval.mean, interval.low, interval.high, interval.n) == (0.75, 0.0, 1.0, 2)
+    middle = clustered_bootstrap_mean([0.0, 1.0, 1.0, 1.0], ["a", "b", "b", "b"], confidence=0.4)
+    assert middle.low == middle.high == 0.75
+    alone = clustered_bootstrap_mean([0.0, 1.0], ["a", "a"])
+    assert (alone.mean, alone.n) == (0.5, 1)
+    assert math.isnan(alone.low)
+
+
+def test_wilcoxon_by_hand() -> None:
+    # differences 1, 2, 3, 4, −5: the negative rank sum is 5; of 32 signs, subsets of {1..5} with sum ≤ 5
+    # number 10
+    first, second = np.array([1, 2, 3, 4, 0.0]), np.array([0, 0, 0, 0, 5.0])
+    test = paired_wilcoxon(first, second)
+    assert (test.statistic, test.n, test.n_nonzero) == (5.0, 5, 5)
+    assert test.p_value == test.p_holm == pytest.approx(2 * 10 / 32)
+    assert test.difference == 1.0
+    assert paired_wilcoxon(second, first).difference == -1.0
+    # six pairs all one way: 2 / 2⁶
+    assert paired_wilcoxon(np.arange(1.0, 7), np.zeros(6)).p_value == pytest.approx(2 / 64)
+
+
+def test_wilcoxon_without_differences_and_with_one_pair() -> None:
+    same = paired_wilcoxon([0.5, 0.6], [0.5, 0.6])
+    assert (same.p_value, same.statistic, same.n, same.n_nonzero, same.difference) == (1.0, 0.0, 2, 0, 0.0)
+    one = paired_wilcoxon([0.9], [0.1])
+    assert (one.p_value, one.n) == (1.0, 1)
+
+
+def test_holm_by_hand() -> None:
+    # sorted .01 .02 .03 .04 × 4 3 2 1 = .04 .06 .06 .04, monotone: .04 .06 .06 .06
+    assert holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
+    assert holm([0.03]) == pytest.approx([0.03])
+    assert len(holm([])) == 0
+
+
+def test_family_of_rivals() -> None:
+    reference = np.arange(1.0, 7)
+    tests = paired_wilcoxon_against(reference, {"worse": np.zeros(6), "same": reference})
+    assert tests["worse"].p_value == pytest.approx(2 / 64)
+    assert tests["worse"].p_holm == pytest.approx(4 / 64)
+    assert tests["same"].p_holm == 1.0
+
+
+def test_bad_input_is_named() -> None:
+    with pytest.raises(ValueError, match="values has 1 of 2 not finite"):
+        bootstrap_mean([0.5, float("nan")])
+    with pytest.raises(ValueError, match="non-empty"):
+        bootstrap_mean([])
+    with pytest.raises(ValueError, match="2 values but 1 cluster names"):
+        clustered_bootstrap_mean([0.1, 0.2], ["a"])
+    with pytest.raises(ValueError, match="first has 2 values and second 1"):
+        paired_wilcoxon([0.1, 0.2], [0.1])
+    with pytest.raises(ValueError, match=r"expected a flat sequence in \[0, 1\]"):
+        holm([0.5, float("nan")])
