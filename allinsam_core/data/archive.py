@@ -71,9 +71,7 @@ def _members(archive: Path) -> Iterator[list[_Member]]:
             with tarfile.open(archive) as tar:
                 yield [_tar_member(tar, info) for info in tar.getmembers()]
         else:
-            raise DataError(
-                f"{archive}: neither a zip nor a tar archive; the server may have sent a web page instead"
-            )
+            raise DataError(f"{archive}: neither a zip nor a tar archive; the server may have sent a web page instead")
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError) as error:
         raise DataError(f"{archive}: damaged archive ({error}); fetch it again") from error
 
@@ -89,13 +87,7 @@ def _zip_member(file: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Member:
 
 def _tar_member(tar: tarfile.TarFile, info: tarfile.TarInfo) -> _Member:
     kind = (
-        "file"
-        if info.isfile()
-        else "folder"
-        if info.isdir()
-        else "link"
-        if info.issym() or info.islnk()
-        else "device"
+        "file" if info.isfile() else "folder" if info.isdir() else "link" if info.issym() or info.islnk() else "device"
     )
     return _Member(info.name, kind, info.size, lambda: tar.extractfile(info))
 

@@ -36,9 +36,7 @@ def fetch(
     Raises LicenceNotAccepted, MissingData (offline, naming the file to put and where) or DataError.
     """
     root = data_root() if root is None else root
-    return [
-        _fetch_one(found, artefact, root, accept_licence, offline, progressbar) for found, artefact in select(name)
-    ]
+    return [_fetch_one(found, artefact, root, accept_licence, offline, progressbar) for found, artefact in select(name)]
 
 
 def select(name: str) -> list[tuple[str, Artefact]]:
@@ -48,9 +46,7 @@ def select(name: str) -> list[tuple[str, Artefact]]:
         return [(name, study.artefacts[name])]
     if found := [(key, artefact) for key, artefact in study.artefacts.items() if artefact.dataset == name]:
         return found
-    raise DataError(
-        f"{manifest.path().name}: nothing is called {name!r}; expected one of {', '.join(study.artefacts)}"
-    )
+    raise DataError(f"{manifest.path().name}: nothing is called {name!r}; expected one of {', '.join(study.artefacts)}")
 
 
 def file_path(artefact: Artefact, root: Path) -> Path:
@@ -118,9 +114,7 @@ def _download(name: str, artefact: Artefact, path: Path, progressbar: bool) -> N
             downloader=pooch.HTTPDownloader(progressbar=progressbar),
         )
     except requests.RequestException as error:
-        raise DataError(
-            f"{name}: download from {artefact.source} failed ({error}); try again, or {by_hand}"
-        ) from error
+        raise DataError(f"{name}: download from {artefact.source} failed ({error}); try again, or {by_hand}") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error}); free space or choose another ALLINSAM_DATA") from error
     except ValueError as error:  # pooch: the checksum differs; it has deleted what it got

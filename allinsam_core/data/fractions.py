@@ -16,16 +16,16 @@ from allinsam_core.data.case import Case
 from allinsam_core.data.errors import DataError
 
 CROP = 200
-"""Side of a crop in pixels."""
+"""Side of a crop in pixels that makes 4 % and 0.5 % of 24 images whole numbers of crops."""
 
 Rule = Literal["crops", "whole_image"]
 
 
-def subset(cases: Sequence[Case], fraction: float, seed: int, rule: Rule = "crops") -> list[Case]:
+def subset(cases: Sequence[Case], fraction: float, seed: int, rule: Rule = "crops", crop: int = CROP) -> list[Case]:
     """The given fraction of `cases`, the same for the same seed; 1.0 gives all of them under either rule.
 
-    crops: round(fraction × pixels in all cases / CROP²) crops, half up, spread evenly: no image gives its second crop
-    before every image gave one, and so on. An image's crops are cells of one CROP grid at a seeded offset, so they
+    crops: round(fraction × pixels in all cases / crop²) crops, half up, spread evenly: no image gives its second crop
+    before every image gave one, and so on. An image's crops are cells of one crop-sized grid at a seeded offset, so they
     never overlap. whole_image: round(fraction × number of cases) images, at least one, whatever share that is.
     Under both rules a smaller fraction is contained in a larger one of the same seed (but not in 1.0's whole images).
     Raises DataError when the fraction gives no crop, more crops than fit, or no nucleus at all.
@@ -41,7 +41,7 @@ def subset(cases: Sequence[Case], fraction: float, seed: int, rule: Rule = "crop
     rng = np.random.default_rng(seed)
     order = [cases[i] for i in rng.permutation(len(cases))]
     whole = rule == "whole_image"
-    chosen = order[: max(1, _round(fraction * len(cases)))] if whole else _crops(order, fraction, rng)
+    chosen = order[: max(1, _round(fraction * len(cases)))] if whole else _crops(order, fraction, rng, crop)
     if not any(case.mask.any() for case in chosen):
         raise DataError(
             f"{', '.join(case.name for case in chosen)}: fraction {fraction} with seed {seed} holds no nucleus, "
@@ -50,25 +50,23 @@ def subset(cases: Sequence[Case], fraction: float, seed: int, rule: Rule = "crop
     return chosen
 
 
-def _crops(order: list[Case], fraction: float, rng: np.random.Generator) -> list[Case]:
-    count = _round(fraction * sum(case.instances.size for case in order) / CROP**2)
+def _crops(order: list[Case], fraction: float, rng: np.random.Generator, crop: int) -> list[Case]:
+    count = _round(fraction * sum(case.instances.size for case in order) / crop**2)
     if count == 0:
-        raise DataError(
-            f"fraction {fraction} of {len(order)} images is less than half a {CROP} px crop; ask for more"
-        )
-    queues = [_cells(case, rng) for case in order]
+        raise DataError(f"fraction {fraction} of {len(order)} images is less than half a {crop} px crop; ask for more")
+    queues = [_cells(case, rng, crop) for case in order]
     if count > (room := sum(map(len, queues))):
-        raise DataError(f"fraction {fraction} needs {count} crops of {CROP} px, only {room} fit; use whole images")
+        raise DataError(f"fraction {fraction} needs {count} crops of {crop} px, only {room} fit; use whole images")
     rounds = range(max(map(len, queues)))
     spread = [(case, queue[i]) for i in rounds for case, queue in zip(order, queues, strict=True) if i < len(queue)]
-    return [case.crop(top, left, CROP) for case, (top, left) in spread[:count]]
+    return [case.crop(top, left, crop) for case, (top, left) in spread[:count]]
 
 
-def _cells(case: Case, rng: np.random.Generator) -> list[tuple[int, int]]:
+def _cells(case: Case, rng: np.random.Generator, crop: int) -> list[tuple[int, int]]:
     """All cells (top, left) of the image's grid in seeded order; empty when the image is smaller than a crop."""
     height, width = case.instances.shape
-    top, left = (int(rng.integers(side % CROP + 1)) for side in (height, width))
-    cells = [(top + r, left + c) for r in range(0, height - CROP + 1, CROP) for c in range(0, width - CROP + 1, CROP)]
+    top, left = (int(rng.integers(side % crop + 1)) for side in (height, width))
+    cells = [(top + r, left + c) for r in range(0, height - crop + 1, crop) for c in range(0, width - crop + 1, crop)]
     return [cells[i] for i in rng.permutation(len(cells))]
 
 

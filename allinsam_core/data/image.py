@@ -68,9 +68,7 @@ def read_rgb(path: Path) -> np.ndarray:
         _warn(f"{path}: RGBA image, opaque alpha channel dropped")
         array = array[..., :3]
     if array.ndim != 3 or array.shape[2] != 3:
-        raise DataError(
-            f"{path}: array of shape {array.shape}, expected (height, width, 3); save it as one RGB image"
-        )
+        raise DataError(f"{path}: array of shape {array.shape}, expected (height, width, 3); save it as one RGB image")
     return np.ascontiguousarray(array)
 
 

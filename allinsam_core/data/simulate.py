@@ -36,9 +36,7 @@ def tile(seed: int, size: int = 256, spacing: float = 0.25, style: Style | None 
     spacing outside its range.
     """
     if size < 32 or not 0.1 <= spacing <= 1:
-        raise ValueError(
-            f"size {size} px and spacing {spacing} µm/px; expected size ≥ 32 and spacing in 0.1 … 1"
-        )
+        raise ValueError(f"size {size} px and spacing {spacing} µm/px; expected size ≥ 32 and spacing in 0.1 … 1")
     rng = np.random.default_rng([20250, seed])
     style = Style.draw(rng) if style is None else style
     margin = int(np.ceil(MARGIN / spacing))
@@ -47,7 +45,7 @@ def tile(seed: int, size: int = 256, spacing: float = 0.25, style: Style | None 
     nuclei = grow(style, layout, rng)
     density = _density(style, layout, nuclei, rng)
     inner = (slice(margin, margin + size), slice(margin, margin + size))
-    image = _photograph(style, density[inner], spacing, rng)
+    image = photograph(style, density[inner], spacing, rng)
     return Case(
         name=f"simulated-{seed}",
         image=image,
@@ -63,26 +61,28 @@ def cohort(
     train: int = 6, val: int = 2, test: int = 4, size: int = 256, seed: int = 0, spacing: float = 0.25
 ) -> list[Case]:
     """Tiles of the three splits, every one a patient of its own; seeds 1000·seed, 1000·seed + 1, …"""
-    splits: list[Split] = ["train"] * train + ["val"] * val + ["test"] * test
+    counts: tuple[tuple[Split, int], ...] = (("train", train), ("val", val), ("test", test))
+    splits = [split for split, count in counts for _ in range(count)]
     if len(splits) > 1000:
-        raise ValueError(
-            f"{len(splits)} tiles asked for; a cohort holds at most 1000, so that seeds stay apart"
-        )
-    return [
-        replace(tile(1000 * seed + index, size, spacing), split=split) for index, split in enumerate(splits)
-    ]
+        raise ValueError(f"{len(splits)} tiles asked for; expected at most 1000: seeds would overlap")
+    return [replace(tile(1000 * seed + index, size, spacing), split=split) for index, split in enumerate(splits)]
 
 
 def _density(style: Style, layout: Layout, nuclei: Nuclei, rng: np.random.Generator) -> np.ndarray:
     """Optical density (H, W, 3) float32, base 10."""
-    blue, pink = stain(style, layout, nuclei.centres, rng)
+    blue, pink = stain(style, layout, nuclei.cover, nuclei.centres, rng)
     blood, pigment = _extras(style, layout, rng)
     through = 1 - (1 - style.transparency) * nuclei.cover
     around = 1 - nuclei.halo * (1 - nuclei.cover)
     blue = blue * through * around + nuclei.haematoxylin
     pink = pink * through * around
     blood = blood * (1 - nuclei.cover)
-    parts = ((blue, style.stain_h), (pink, style.stain_e), (blood, BLOOD), (pigment, PIGMENT))
+    parts = (
+        (blue, style.stain_h),
+        (pink, style.stain_e),
+        (blood, 0.5 * BLOOD + 0.5 * np.asarray(style.stain_e)),
+        (pigment, PIGMENT),
+    )
     density = np.zeros((*blue.shape, 3), np.float32)
     for amount, vector in parts:
         if amount.any():
@@ -96,8 +96,8 @@ def _extras(style: Style, layout: Layout, rng: np.random.Generator) -> tuple[np.
     blood, pigment = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     if style.red_streaks > 0:
         field = noise(rng, shape, 2 / spacing) + 2 * (1 - layout.epithelium)
-        level = np.quantile(field[::4, ::4], 1 - style.red_streaks * 0.5)
-        blood += rng.uniform(0.3, 0.9) * np.clip((field - level) / 0.5, 0, 1) * (1 - layout.epithelium)
+        level = float(np.quantile(field[::4, ::4], 1 - style.red_streaks * 0.5))
+        blood += rng.uniform(0.2, 0.7) * np.clip((field - level) / 1.5, 0, 1) * (1 - layout.epithelium)
     middle = rng.uniform(0, shape[0], 2)
     for _ in range(rng.poisson(style.red_cells)):
         at = middle + rng.normal(0, 10 / spacing, 2)
@@ -122,14 +122,12 @@ def _disc(field: np.ndarray, at: np.ndarray, radius: float, level: float, hollow
     dy = np.arange(window.shape[0])[:, None] + rows.start - at[0]
     dx = np.arange(window.shape[1])[None, :] + columns.start - at[1]
     distance = np.hypot(dy, dx)
-    disc = np.clip((radius - distance) / 1.5 + 0.5, 0, 1) * (
-        1 - hollow * np.exp(-((2 * distance / radius) ** 2))
-    )
+    disc = np.clip((radius - distance) / 1.5 + 0.5, 0, 1) * (1 - hollow * np.exp(-((2 * distance / radius) ** 2)))
     np.maximum(window, level * disc, out=window)
 
 
-def _photograph(style: Style, density: np.ndarray, spacing: float, rng: np.random.Generator) -> np.ndarray:
-    """Image (H, W, 3) uint8 of optical densities: illumination, focus, sharpening, sensor noise, gamma, JPEG."""
+def photograph(style: Style, density: np.ndarray, spacing: float, rng: np.random.Generator) -> np.ndarray:
+    """Image (H, W, 3) uint8 of optical densities: light, focus, sharpening, sensor noise, gamma, JPEG."""
     shape = density.shape[:2]
     light = np.power(np.float32(10), -density) * np.asarray(style.white, np.float32)
     across, down = np.meshgrid(np.linspace(-1, 1, shape[1]), np.linspace(-1, 1, shape[0]))
@@ -144,7 +142,7 @@ def _photograph(style: Style, density: np.ndarray, spacing: float, rng: np.rando
     if style.sharpen > 0:
         light = light + style.sharpen * (light - ndimage.gaussian_filter(light, (1.2, 1.2, 0)))
     light = np.power(np.clip(light, 0, 1), style.gamma) * 255
-    light += rng.standard_normal(light.shape, dtype=np.float32) * style.noise
+    light += rng.standard_normal(light.shape, dtype=np.float32) * (style.noise * np.sqrt(light / 255))
     image = np.clip(np.rint(light), 0, 255).astype(np.uint8)
     return image if style.jpeg == 0 else _compressed(image, style.jpeg)
 

@@ -15,15 +15,14 @@ import numpy as np
 Region = Literal["epithelium", "rim", "stroma", "cluster", "anywhere"]
 Vector = tuple[float, float, float]
 
-HAEMATOXYLIN = np.array(
-    [[0.650, 0.704, 0.286], [0.563, 0.720, 0.406]]
-)  # Ruifrok, Macenko: optical density RGB
+# Unit optical densities in RGB: Ruifrok & Johnston's, then Macenko et al.'s.
+HAEMATOXYLIN = np.array([[0.650, 0.704, 0.286], [0.563, 0.720, 0.406]])
 EOSIN = np.array([[0.072, 0.990, 0.105], [0.216, 0.801, 0.558]])
 
 
 @dataclass(frozen=True)
 class Population:
-    """Nuclei of one kind. Lengths in µm, concentrations in log10 optical density along the unit stain vector."""
+    """Nuclei of one kind. Lengths in µm; concentrations in log10 optical density along a stain vector."""
 
     region: Region
     density: float  # nuclei per 100 µm² of the region
@@ -58,8 +57,10 @@ class Style:
     cleft: float  # width of the retraction gap around nests
     vacuoles: float  # fraction of the cytoplasm taken by small bubbles
     vacuole_size: float
+    vacuole_depth: float  # 0 … 1: how empty they are
     clear: float  # 0 … 1: cytoplasm emptied towards the cell's middle
     membrane: float  # eosin at cell borders
+    perinuclear: float  # haematoxylin and eosin that thicken around nuclei
     fibre: float  # relative amplitude of the collagen texture
     fibre_width: float
     grain: float  # relative amplitude of the cytoplasm's granularity
@@ -83,60 +84,64 @@ class Style:
     blur: float  # µm
     defocus: float  # µm, in patches
     sharpen: float
-    noise: float  # grey levels
+    noise: float  # sd at full light, grey levels; falls with the root of the light
     gamma: float
     jpeg: int  # quality; 0 = none
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Style:
         """A random style; every call uses the generator, so equal states give equal styles."""
-        kind = rng.choice(["nests", "glands", "sheet", "stroma", "lymphoid", "scattered"],
-                          p=[0.25, 0.22, 0.2, 0.13, 0.08, 0.12])  # fmt: skip
-        strength = _log(rng, 0.55, 1.5)  # pale … dark sections
-        monochrome = rng.random() < 0.08  # haematoxylin alone
-        eosin = (0.08 if monochrome else 1.0) * _log(rng, 0.5, 1.4)
-        gappy = rng.random() < 0.25
-        epithelium = {"nests": rng.uniform(0.3, 0.8), "glands": rng.uniform(0.45, 0.85), "sheet": 1.0,
-                      "stroma": rng.uniform(0.0, 0.2), "lymphoid": rng.uniform(0.0, 0.3),
-                      "scattered": rng.uniform(0.2, 1.0)}[str(kind)]  # fmt: skip
+        kind = str(rng.choice(["nests", "glands", "sheet", "stroma", "lymphoid", "scattered"],
+                          p=[0.27, 0.24, 0.2, 0.12, 0.07, 0.1]))  # fmt: skip
+        strength = _log(rng, 0.6, 1.35)  # pale … dark sections
+        monochrome = rng.random() < 0.06  # haematoxylin alone
+        eosin = (0.08 if monochrome else 1.0) * _log(rng, 0.65, 1.4)
+        gappy = rng.random() < 0.15
+        covered: dict[str, float] = {
+            "nests": rng.uniform(0.3, 0.8), "glands": rng.uniform(0.45, 0.85), "sheet": 1.0,
+            "stroma": rng.uniform(0.0, 0.2), "lymphoid": rng.uniform(0.0, 0.3),
+            "scattered": rng.uniform(0.2, 1.0),
+        }  # fmt: skip
         stain_h, stain_e = _stains(rng)
         return cls(
-            populations=_populations(rng, str(kind), strength),
+            populations=_populations(rng, kind, strength),
             overlap=float(rng.choice([0.0, 0.05, 0.12, 0.25])),
-            epithelium=epithelium,
+            epithelium=covered[kind],
             nest=_log(rng, 6, 22),
-            lumen=rng.uniform(7, 16) if kind == "glands" else np.inf,
-            gaps=rng.uniform(0.15, 0.5) if gappy or kind == "lymphoid" else _log(rng, 0.005, 0.1),
+            lumen=rng.uniform(10, 20) if kind == "glands" else np.inf,
+            gaps=rng.uniform(0.1, 0.4) if gappy or kind == "lymphoid" else _log(rng, 0.005, 0.08),
             gap_size=_log(rng, 1.5, 8),
             cleft=float(rng.choice([0.0, 0.0, rng.uniform(0.5, 2.5)])),
-            vacuoles=float(rng.choice([0.0, rng.uniform(0, 0.15), rng.uniform(0, 0.4)])),
-            vacuole_size=_log(rng, 0.4, 2.5),
+            vacuoles=float(rng.choice([0.0, rng.uniform(0, 0.15), rng.uniform(0, 0.35)])),
+            vacuole_size=_log(rng, 0.4, 2.0),
+            vacuole_depth=rng.uniform(0.3, 0.95),
             clear=float(rng.choice([0.0, rng.uniform(0, 0.4), rng.uniform(0.4, 1.0)], p=[0.5, 0.3, 0.2])),
-            membrane=float(rng.choice([0.0, rng.uniform(0, 0.5)])) * strength,
-            fibre=rng.uniform(0.1, 0.7),
-            fibre_width=_log(rng, 0.3, 1.2),
-            grain=rng.uniform(0.05, 0.4),
+            membrane=float(rng.choice([0.0, rng.uniform(0, 0.4)])) * strength,
+            perinuclear=strength * rng.uniform(0.05, 0.5),
+            fibre=rng.uniform(0.08, 0.4),
+            fibre_width=_log(rng, 0.2, 0.7),
+            grain=rng.uniform(0.08, 0.4),
             grain_size=_log(rng, 0.2, 1.0),
-            red_cells=float(rng.choice([0.0, rng.uniform(0, 25)], p=[0.75, 0.25])),
-            red_streaks=float(rng.choice([0.0, rng.uniform(0.05, 0.4)], p=[0.8, 0.2])),
+            red_cells=float(rng.choice([0.0, rng.uniform(0, 25)], p=[0.9, 0.1])),
+            red_streaks=float(rng.choice([0.0, rng.uniform(0.05, 0.4)], p=[0.85, 0.15])),
             pigment=float(rng.choice([0.0, rng.uniform(0, 5)], p=[0.9, 0.1])),
             streaks=float(rng.choice([0.0, rng.uniform(0.1, 0.5)], p=[0.6, 0.4])),
             debris=float(rng.choice([0.0, rng.uniform(0, 15)])),
             stain_h=stain_h,
             stain_e=stain_e,
-            eosin_epithelium=0.32 * strength * eosin * _log(rng, 0.6, 1.5),
-            eosin_stroma=0.34 * strength * eosin * _log(rng, 0.6, 1.6),
-            basophilia=strength * float(rng.choice([rng.uniform(0, 0.1), rng.uniform(0.1, 0.4)], p=[0.55, 0.45])),
+            eosin_epithelium=0.4 * strength * eosin * _log(rng, 0.6, 1.5),
+            eosin_stroma=0.4 * strength * eosin * _log(rng, 0.6, 1.6),
+            basophilia=strength * float(rng.choice([rng.uniform(0, 0.12), rng.uniform(0.1, 0.35)])),
             background_h=strength * rng.uniform(0.0, 0.12),
-            transparency=rng.uniform(0.2, 0.8),
+            transparency=rng.uniform(0.45, 1.1),
             white=_white(rng, monochrome),
             shading=rng.uniform(0, 0.06),
-            blur=_log(rng, 0.08, 0.3),
-            defocus=float(rng.choice([0.0, rng.uniform(0.2, 0.9)], p=[0.75, 0.25])),
-            sharpen=float(rng.choice([0.0, rng.uniform(0, 1.2)])),
-            noise=_log(rng, 0.5, 5),
+            blur=_log(rng, 0.08, 0.26),
+            defocus=float(rng.choice([0.0, rng.uniform(0.15, 0.7)], p=[0.75, 0.25])),
+            sharpen=float(rng.choice([0.0, rng.uniform(0, 0.7)])),
+            noise=_log(rng, 0.5, 6),
             gamma=_log(rng, 0.8, 1.25),
-            jpeg=int(rng.choice([0, rng.integers(40, 96)], p=[0.2, 0.8])),
+            jpeg=0 if rng.random() < 0.2 else int(rng.integers(40, 96)),
         )  # fmt: skip
 
 
@@ -147,14 +152,14 @@ def _log(rng: np.random.Generator, low: float, high: float) -> float:
 
 def _stains(rng: np.random.Generator) -> tuple[Vector, Vector]:
     """Unit optical-density vectors of haematoxylin and eosin: a mix of two published pairs, perturbed."""
-    mix = rng.random()
+    mix = rng.beta(0.8, 2.0)  # mostly Macenko's pair: scanned slides absorb more blue than Ruifrok's
     drawn = []
     for pair, sd in ((HAEMATOXYLIN, 0.07), (EOSIN, 0.07)):
         vector = np.maximum(mix * pair[0] + (1 - mix) * pair[1] + rng.normal(0, sd, 3), 0.02)
         drawn.append(vector / np.linalg.norm(vector))
-    if rng.random() < 0.12:  # greyish, faded slides: both stains drift towards neutral
-        grey = rng.uniform(0.3, 0.75)
-        drawn = [(1 - grey) * v + grey * np.full(3, 3**-0.5) for v in drawn]
+    if rng.random() < 0.1:  # greyish, faded slides: both stains drift towards a bluish grey
+        grey = rng.uniform(0.2, 0.7)
+        drawn = [(1 - grey) * v + grey * np.array([0.63, 0.63, 0.45]) for v in drawn]
         drawn = [v / np.linalg.norm(v) for v in drawn]
     return _vector(drawn[0]), _vector(drawn[1])
 
@@ -165,34 +170,36 @@ def _vector(values: np.ndarray) -> Vector:
 
 def _white(rng: np.random.Generator, monochrome: bool) -> Vector:
     """Colour of the empty slide: near white, or tinted."""
-    tint = 0.03 if rng.random() < 0.85 and not monochrome else 0.12
+    tint = 0.03 if rng.random() < 0.85 and not monochrome else 0.08
     return _vector(np.clip(rng.uniform(0.86, 0.99) + rng.normal(0, tint, 3) * [1, 1.2, 0.7], 0.6, 1.0))
 
 
 def _populations(rng: np.random.Generator, kind: str, strength: float) -> tuple[Population, ...]:
     """Epithelial, spindle and lymphoid nuclei in the proportions of the layout."""
-    scale = _log(rng, 0.6, 1.35)  # of all nuclei of the tile
+    scale = _log(rng, 0.6, 1.45)  # of all nuclei of the tile
     dark = strength * _log(rng, 0.6, 1.3)
-    crowd = _log(rng, 0.4, 2.0)
-    vesicular = float(rng.choice([rng.uniform(0, 0.3), rng.uniform(0.3, 1.0)]))
+    crowd = _log(rng, 0.55, 2.2)
+    vesicular = float(rng.choice([rng.uniform(0, 0.3), rng.uniform(0.4, 1.0)], p=[0.35, 0.65]))
     edge, halo = _log(rng, 0.08, 0.4), float(rng.choice([0.0, rng.uniform(0, 0.8)], p=[0.6, 0.4]))
     columnar = bool(rng.random() < 0.5)
     large = Population(
         region="rim" if kind == "glands" else "epithelium",
-        density=crowd * (1.6 if kind == "glands" else 0.7) / scale**2 * (0.25 if kind == "scattered" else 1.0),
+        density=crowd * {"glands": 1.6, "scattered": 0.3}.get(kind, 0.75) / scale**2,
         diameter=scale * rng.uniform(5.5, 8.5), spread=rng.uniform(0.08, 0.3),
         elongation=rng.uniform(1.05, 1.8), aligned=rng.uniform(0.15, 1.5), across=columnar,
-        irregularity=rng.uniform(0.02, 0.15), haematoxylin=0.62 * dark, variation=rng.uniform(0.05, 0.3),
-        vesicular=vesicular, clumps=rng.uniform(0.1, 0.5), clump_size=_log(rng, 0.2, 0.6),
+        irregularity=rng.uniform(0.02, 0.15), haematoxylin=0.46 * dark, variation=rng.uniform(0.05, 0.35),
+        vesicular=vesicular, clumps=rng.uniform(0.1, 0.45), clump_size=_log(rng, 0.2, 0.6),
         nucleoli=rng.uniform(0, 2), edge=edge, halo=halo,
     )  # fmt: skip
     spindle = Population(
-        region="stroma", density=crowd * rng.uniform(0.2, 0.8) / scale**2 * (2.0 if kind == "stroma" else 1.0),
+        region="stroma",
+        density=crowd * rng.uniform(0.15, 0.6) / scale**2 * (2.0 if kind == "stroma" else 1.0),
         diameter=scale * rng.uniform(4, 6.5), spread=rng.uniform(0.15, 0.35),
-        elongation=rng.uniform(1.8, 4.5), aligned=rng.uniform(0.1, 0.6), across=False,
-        irregularity=rng.uniform(0.05, 0.2), haematoxylin=0.75 * dark, variation=rng.uniform(0.1, 0.35),
-        vesicular=vesicular * rng.uniform(0, 1), clumps=rng.uniform(0.1, 0.4), clump_size=_log(rng, 0.2, 0.5),
-        nucleoli=rng.uniform(0, 0.7), edge=edge, halo=halo * rng.uniform(0, 1),
+        elongation=rng.uniform(1.5, 3.5), aligned=rng.uniform(0.1, 0.6), across=False,
+        irregularity=rng.uniform(0.05, 0.2), haematoxylin=0.52 * dark, variation=rng.uniform(0.1, 0.35),
+        vesicular=vesicular * rng.uniform(0, 1), clumps=rng.uniform(0.1, 0.4),
+        clump_size=_log(rng, 0.2, 0.5), nucleoli=rng.uniform(0, 0.7),
+        edge=edge, halo=halo * rng.uniform(0, 1),
     )  # fmt: skip
     lymphoid = kind == "lymphoid"
     small = Population(
@@ -200,8 +207,8 @@ def _populations(rng: np.random.Generator, kind: str, strength: float) -> tuple[
         density=crowd * (2.2 if lymphoid else _log(rng, 0.05, 1.2)) / scale**2,
         diameter=scale * rng.uniform(4.2, 5.8), spread=rng.uniform(0.05, 0.2),
         elongation=rng.uniform(1.02, 1.35), aligned=3.0, across=False,
-        irregularity=rng.uniform(0.02, 0.12), haematoxylin=0.95 * dark, variation=rng.uniform(0.05, 0.25),
-        vesicular=rng.uniform(0, 0.25), clumps=rng.uniform(0.05, 0.4), clump_size=_log(rng, 0.25, 0.7),
+        irregularity=rng.uniform(0.02, 0.12), haematoxylin=0.7 * dark, variation=rng.uniform(0.05, 0.25),
+        vesicular=rng.uniform(0, 0.25), clumps=rng.uniform(0.1, 0.4), clump_size=_log(rng, 0.25, 0.7),
         nucleoli=0.0, edge=edge, halo=halo * rng.uniform(0, 1),
     )  # fmt: skip
     return large, spindle, small

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from monai.transforms import GaussianSmooth
 from pydantic import BaseModel, ConfigDict
+from scipy.ndimage import gaussian_filter
 from skimage.color import hed_from_rgb, rgb_from_hed
 
 from allinsam_core.data.case import Case
@@ -29,6 +29,7 @@ class AugmentSettings(BaseModel):
     shift: float = 0.02  # added to each stain's amount (optical density)
     blur: float = 0.2  # probability of a Gaussian blur, σ ≤ 1 px
     noise: float = 0.02  # largest standard deviation of additive noise, intensities in [0, 1]
+    on_nuclei: float = 0.0  # probability that a window holds a given nucleus pixel, where the case has any
     colour: float = 0.0  # standard deviation of a random mixing of the channels' optical densities
 
 
@@ -86,7 +87,7 @@ class CropSampler:
         s = self.settings
         case = self.cases[rng.choice(len(self.cases), p=self.weight)]
         side = max(8, round(self.field * np.exp(rng.uniform(-s.zoom, s.zoom))))
-        image, instances = _window(case, side, rng)
+        image, instances = _window(case, side, rng, on_nucleus=rng.random() < s.on_nuclei)
         if s.turns:
             quarter, mirror = int(rng.integers(4)), bool(rng.integers(2))
             image, instances = np.rot90(image, quarter), np.rot90(instances, quarter)
@@ -108,23 +109,29 @@ class CropSampler:
                 0, 0
             ].long()
         if rng.random() < s.blur:
-            pixels = torch.as_tensor(GaussianSmooth(float(rng.uniform(0.2, 1.0)))(pixels))
+            sigma = float(rng.uniform(0.2, 1.0))
+            pixels = torch.from_numpy(gaussian_filter(pixels.numpy(), (0, sigma, sigma)))
         if s.noise:
             grain = rng.normal(0, rng.uniform(0, s.noise), tuple(pixels.shape))
             pixels = pixels + torch.from_numpy(grain).float()
         return pixels.clamp(0, 1), labels, case.name
 
 
-def _window(case: Case, side: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _window(case: Case, side: int, rng: np.random.Generator, on_nucleus: bool) -> tuple[np.ndarray, np.ndarray]:
     """A random side × side window of the case, continued by reflection where the case is too small."""
     height, width = case.instances.shape
     image, instances = case.image, case.instances
-    grow = [(max(0, side - n + 1) // 2, max(0, side - n) // 2 + (side - n > 0)) for n in (height, width)]
+    grow = [(max(0, side - n) // 2, max(0, side - n + 1) // 2) for n in (height, width)]
     if any(sum(g) for g in grow):
         image = np.pad(image, (*grow, (0, 0)), mode="reflect")
         instances = np.pad(instances, grow, mode="reflect")
         height, width = instances.shape
     top, left = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
+    if on_nucleus and instances.any():
+        pixels = np.flatnonzero(instances)
+        row, col = divmod(int(pixels[rng.integers(len(pixels))]), width)
+        top = int(np.clip(row - rng.integers(side), 0, height - side))
+        left = int(np.clip(col - rng.integers(side), 0, width - side))
     return image[top : top + side, left : left + side], instances[top : top + side, left : left + side]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -37,5 +39,4 @@ def probability(
     pixels = torch.from_numpy(image).to(device).permute(2, 0, 1)[None].float() / 255
     mode = "gaussian" if overlap else "constant"
     prob = sliding_window_inference(pixels, field, batch, window, overlap=overlap, mode=mode, padding_mode="reflect")
-    assert isinstance(prob, torch.Tensor)
-    return prob[0, 0].cpu().numpy()
+    return cast(torch.Tensor, prob)[0, 0].cpu().numpy()

@@ -9,7 +9,7 @@ Data: DSB2018 (CC0) and simulated tissue only. MoNuSeg is never trained on.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,26 +23,25 @@ from allinsam_core.learning.adapter import decode
 from allinsam_core.learning.augment import AugmentSettings, Batch, CropSampler
 from allinsam_core.learning.train import StepLoss, TrainSettings
 
-AUGMENT = AugmentSettings(zoom=0.45, stain=0.4, shift=0.05, blur=0.3, noise=0.04, colour=0.12)
+AUGMENT = AugmentSettings(zoom=0.45, stain=0.4, shift=0.05, blur=0.3, noise=0.04, on_nuclei=0.8, colour=0.12)
 SETTINGS = TrainSettings(
-    steps=5000,
+    steps=3600,
     batch_size=8,
     learning_rate=1e-3,
     weight_decay=0.05,
     warmup=200,
     final_rate=1e-6,
     clip=1.0,
-    precision="bf16-mixed",
+    precision="bf16",
     checkpoint_every=200,
-    validate_every=1000,
+    validate_every=900,
 )
 FIELD = 150  # px of the training images that fill mini-SAM's input
 NUCLEUS = 22.0  # px, median equivalent diameter that every source is rescaled to
 PROMPTS = 6  # per image
 
 
-@dataclass(frozen=True)
-class Prompts:
+class Prompts(NamedTuple):
     """One prompt per row: image index (N,), box (N, 4) XYXY, point (N, 1, 2) XY, is_box (N,), mask (N, 1, S, S)."""
 
     image: torch.Tensor
@@ -147,7 +146,7 @@ def step_loss(prompts_per_image: int = PROMPTS) -> StepLoss:
     def loss(model: nn.Module, batch: Batch) -> torch.Tensor:
         rng = np.random.default_rng(int(torch.randint(2**31, (1,))))
         prompts = draw_prompts(batch.instances, prompts_per_image, rng)
-        everything, masks, ious = model(batch.image, prompts)
+        everything, masks, ious = (t.float() for t in model(batch.image, prompts))
         value = losses.bce_dice(everything, batch.mask)
         if len(prompts.image):
             value = value + prompt_loss(masks, ious, prompts.mask)

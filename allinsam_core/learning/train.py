@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import math
 import os
+import resource
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,7 +40,7 @@ class TrainSettings(BaseModel):
     final_rate: float = 1e-7  # where the cosine ends
     warmup: int = 0  # steps of linear increase
     clip: float = 0.0  # largest gradient norm; 0 = no clipping
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    precision: Literal["fp32", "bf16"] = "fp32"  # bf16: automatic mixed precision, weights stay float32
     validate_every: int = 0  # steps; 0 = never, the last weights are kept
     patience: int = 0  # validations without improvement before stopping; 0 = never stop early
     select: Literal["loss", "dice"] = "loss"  # what chooses the best weights on the validation images
@@ -54,11 +57,17 @@ Validate = Callable[[Any], dict[str, float]]
 
 @dataclass
 class History:
-    """What happened. losses: (step, loss); validations: {"step", "loss", "dice"}; best: step of the kept weights."""
+    """What happened, over all restarts.
+
+    losses: (step, loss); validations: {"step", "loss", "dice", …}; best: step of the kept weights;
+    peak_memory: largest resident set of the process, bytes.
+    """
 
     losses: list[tuple[int, float]] = field(default_factory=list)
     validations: list[dict[str, float]] = field(default_factory=list)
     best: int = -1
+    seconds: float = 0.0
+    peak_memory: int = 0
 
 
 def learning_rate(settings: TrainSettings, step: int) -> float:
@@ -102,6 +111,12 @@ def save_atomically(content: Any, path: Path) -> None:
     os.replace(unfinished, path)
 
 
+def peak_memory() -> int:
+    """Largest resident set of this process so far, bytes."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
 def _optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
     parameters = [p for p in model.parameters() if p.requires_grad]
     if settings.optimizer == "sgd":
@@ -132,7 +147,7 @@ def fit(
     every `validate_every` steps and at the end, returns at least {"loss", "dice"} over validation images.
     Raises FloatingPointError, naming step and batch, where the loss is not finite.
     """
-    fabric = fabric or Fabric(accelerator="auto", devices=1, precision=settings.precision)
+    fabric = fabric or Fabric(accelerator="auto", devices=1)
     fabric.launch()
     optimizer = _optimizer(model, settings)
     wrapped, optimizer = fabric.setup(model, optimizer)
@@ -152,6 +167,7 @@ def fit(
         disable=None,
         mininterval=2,
     )
+    clock = time.monotonic()
     for step in bar:
         torch.manual_seed(seed * 1_000_003 + step)
         value = _step(fabric, wrapped, optimizer, sample, loss, settings, step)
@@ -163,6 +179,9 @@ def fit(
         if validate and settings.validate_every and (done % settings.validate_every == 0 or done == settings.steps):
             best, stop = _look(model, validate, settings, history, done, best)
         if fabric.is_global_zero and (done % settings.checkpoint_every == 0 or done == settings.steps or stop):
+            history.seconds += time.monotonic() - clock
+            history.peak_memory = max(history.peak_memory, peak_memory())
+            clock = time.monotonic()
             content = {
                 "model": trained_state(model),
                 "optimizer": optimizer.state_dict(),
@@ -195,11 +214,12 @@ def _step(
     for micro in range(settings.accumulate):
         index = (step * settings.accumulate + micro) * fabric.world_size + fabric.global_rank
         batch = sample(index).to(fabric.device)
-        value = loss(model, batch) / settings.accumulate
+        with torch.autocast(fabric.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
+            value = loss(model, batch) / settings.accumulate
         if not torch.isfinite(value):
             raise FloatingPointError(
                 f"loss is {value.item()} at step {step}, batch {index} ({', '.join(batch.names)}). "
-                f"Lower the learning rate ({settings.learning_rate}) or use precision 32-true."
+                f"Lower the learning rate ({settings.learning_rate}) or use precision fp32."
             )
         fabric.backward(value)
         total += float(value.detach())

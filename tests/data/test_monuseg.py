@@ -122,9 +122,7 @@ def test_altered_pixels_warn_or_refuse(build: Build) -> None:
         monuseg.load(folder, "train", "strict")
 
 
-def test_the_mislabelled_copy_is_recognised_and_its_tissue_named(
-    build: Build, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_mislabelled_copy_is_recognised_and_its_tissue_named(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, name = build("study"), train_case()
     image = tifffile.imread(folder / TRAIN / f"{name}.tif")
     owners = monuseg._official() | {monuseg._digest(image): "TCGA-XS-A8TJ-01Z-00-DX1"}
