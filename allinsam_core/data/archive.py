@@ -19,8 +19,6 @@ from allinsam_core.data.errors import DataError
 LIMIT = 20 * 2**30
 """Bytes that one archive may unpack to; the largest of the study stays far below."""
 
-_CHUNK = 2**20
-
 
 @dataclass(frozen=True)
 class _Member:
@@ -48,7 +46,7 @@ def unpack(archive: Path, target: Path, limit: int = LIMIT) -> None:
         folder = Path(scratch) / "content"
         folder.mkdir()
         try:
-            _write(members, folder, limit)
+            _write(members, folder)
         except (
             zipfile.BadZipFile,
             tarfile.TarError,
@@ -109,8 +107,7 @@ def _refuse_unsafe(archive: Path, members: list[_Member], limit: int) -> None:
         raise DataError(f"{archive}: unpacks to {total} bytes, expected at most {limit}; refused, nothing unpacked")
 
 
-def _write(members: list[_Member], folder: Path, limit: int) -> None:
-    left = limit
+def _write(members: list[_Member], folder: Path) -> None:
     for member in members:
         path = folder / member.name
         if member.kind == "folder":
@@ -121,11 +118,7 @@ def _write(members: list[_Member], folder: Path, limit: int) -> None:
         if source is None:
             raise EOFError(f"member {member.name!r} has no content")
         with source, path.open("xb") as out:
-            while chunk := source.read(_CHUNK):
-                left -= len(chunk)
-                if left < 0:
-                    raise DataError(f"member {member.name!r}: more than {limit} bytes in all; refused")
-                out.write(chunk)
+            shutil.copyfileobj(source, out)  # both readers stop at the declared size, which is within the limit
 
 
 def _payload(folder: Path) -> Path:

@@ -40,7 +40,10 @@ class Report(BaseModel):
 
 
 def check(name: str | None = None, root: Path | None = None) -> list[Report]:
-    """Check one dataset or artefact, or all of them (archives only where they are kept). Raises DataError for an unknown name."""
+    """Check one dataset or artefact, or all of them (archives only where they are kept).
+
+    Raises DataError for an unknown name; whatever is wrong with the data is in the reports.
+    """
     root = data_root() if root is None else root
     study = manifest.load()
     if name is not None:

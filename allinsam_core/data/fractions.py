@@ -25,8 +25,8 @@ def subset(cases: Sequence[Case], fraction: float, seed: int, rule: Rule = "crop
     """The given fraction of `cases`, the same for the same seed; 1.0 gives all of them under either rule.
 
     crops: round(fraction × pixels in all cases / crop²) crops, half up, spread evenly: no image gives its second crop
-    before every image gave one, and so on. An image's crops are cells of one crop-sized grid at a seeded offset, so they
-    never overlap. whole_image: round(fraction × number of cases) images, at least one, whatever share that is.
+    before every image gave one, and so on. An image's crops are cells of one crop-sized grid at a seeded offset, so
+    they never overlap. whole_image: round(fraction × number of cases) images, at least one, whatever share that is.
     Under both rules a smaller fraction is contained in a larger one of the same seed (but not in 1.0's whole images).
     Raises DataError when the fraction gives no crop, more crops than fit, or no nucleus at all.
     """

@@ -14,14 +14,14 @@ from allinsam_core.data import archive
 from allinsam_core.data.errors import DataError
 
 
-def zipped(folder: Path, members: dict[str, bytes], link: str | None = None) -> Path:
+def zipped(folder: Path, members: dict[str, bytes], special: int | None = None) -> Path:
     path = folder / "some.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
         for name, content in members.items():
             file.writestr(name, content)
-        if link:
-            info = zipfile.ZipInfo(link)
-            info.external_attr = (stat.S_IFLNK | 0o777) << 16
+        if special:
+            info = zipfile.ZipInfo("shortcut")
+            info.external_attr = (special | 0o777) << 16
             file.writestr(info, "/etc/passwd")
     return path
 
@@ -69,14 +69,15 @@ def test_members_that_would_leave_are_refused(tmp_path: Path, name: str) -> None
 
 def test_links_and_devices_are_refused(tmp_path: Path) -> None:
     crafted = [
-        zipped(tmp_path, {"good": b""}, link="shortcut"),
+        zipped(tmp_path, {"good": b""}, stat.S_IFLNK).rename(tmp_path / "link.zip"),
+        zipped(tmp_path, {"good": b""}, stat.S_IFIFO).rename(tmp_path / "fifo.zip"),
         *(
             tarred(tmp_path, member("shortcut", kind, target="/etc/passwd")).rename(tmp_path / f"{number}.tar.gz")
             for number, kind in enumerate((tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE))
         ),
     ]
     for path in crafted:
-        with pytest.raises(DataError, match=r"'shortcut' is a (link|device)"):
+        with pytest.raises(DataError, match=r"'shortcut' is a (link|device|special file)"):
             archive.unpack(path, tmp_path / "out" / "here")
         assert left_in(tmp_path / "out") == []
 
@@ -89,6 +90,14 @@ def test_too_much_and_twice_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="'same' is there twice"):
         archive.unpack(tarred(tmp_path, member("same"), member("same")), tmp_path / "out" / "there")
     assert left_in(tmp_path / "out") == ["here", "zeros"]
+
+
+def test_a_zip_that_declares_less_than_it_holds_writes_nothing(tmp_path: Path) -> None:
+    path = zipped(tmp_path, {"zeros": bytes(10_000)})
+    path.write_bytes(path.read_bytes().replace((10_000).to_bytes(4, "little"), (10).to_bytes(4, "little")))
+    with pytest.raises(DataError, match="damaged"):
+        archive.unpack(path, tmp_path / "out" / "here", limit=9_999)
+    assert left_in(tmp_path / "out") == []
 
 
 def test_a_damaged_archive_leaves_nothing(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def test_opaque_alpha_is_dropped_and_grey_repeated(tmp_path: Path) -> None:
         (RGB.astype(np.uint16) * np.uint16(16), "16-bit pixels up to"),
         (RGB.astype(np.float32), "float32"),
         (np.dstack([RGB, RGB[..., 0]]), "transparent"),
-        (np.zeros((3, 40, 30), np.uint8), r"shape \(3, 40, 30\)"),
+        (np.zeros((2, 40, 30), np.uint8), r"shape \(2, 40, 30\)"),
         (np.zeros((40, 30, 2), np.uint8), r"shape \(40, 30, 2\)"),
     ],
 )

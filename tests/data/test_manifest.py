@@ -78,7 +78,16 @@ def test_a_wrong_manifest_is_refused_by_name(tmp_path: Path, edit: Edit, message
     assert "mine.yaml" in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["a: 1\na: 2\n", "a: [1", "!!python/object/apply:os.getcwd []"])
+def test_a_case_listed_twice_is_refused(tmp_path: Path) -> None:
+    lines = manifest.path().read_text(encoding="utf-8").splitlines()
+    number, line = next((i, line) for i, line in enumerate(lines) if "HE-7129" in line)
+    file = tmp_path / "mine.yaml"
+    file.write_text("\n".join([*lines[:number], line.replace("split: val", "split: train"), *lines[number:]]))
+    with pytest.raises(DataError, match="given twice: TCGA-HE-7129-01Z-00-DX1"):
+        manifest.read(file)
+
+
+@pytest.mark.parametrize("text", ["a: [1", "!!python/object/apply:os.getcwd []"])
 def test_unsafe_or_ambiguous_yaml_is_refused(tmp_path: Path, text: str) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text(text)
