@@ -41,7 +41,9 @@ class PixelScores:
     f1_pixel_macro: float
 
 
-def evaluate(prob: np.ndarray, truth: np.ndarray, threshold: float = 0.5, *, eight_bit: bool = False) -> PixelScores:
+def evaluate(
+    prob: np.ndarray, truth: np.ndarray, threshold: float = 0.5, *, eight_bit: bool = False
+) -> PixelScores:
     """Score a probability map or mask against the true mask.
 
     prob: (H, W) float in [0, 1], bool mask, or uint8 probabilities 0..255 (divided by 255). Other integers
@@ -51,7 +53,9 @@ def evaluate(prob: np.ndarray, truth: np.ndarray, threshold: float = 0.5, *, eig
     """
     prob, truth = _probability(prob), _mask(truth)
     if prob.shape != truth.shape:
-        raise ValueError(f"prob is {prob.shape} and truth {truth.shape}, expected one shape; resize one first")
+        raise ValueError(
+            f"prob is {prob.shape} and truth {truth.shape}, expected one shape; resize one first"
+        )
     if not 0 <= threshold <= 1:
         raise ValueError(f"threshold is {threshold}, expected a value in [0, 1]")
     if eight_bit and prob.dtype != np.uint8:
@@ -113,7 +117,9 @@ def _mask(truth: np.ndarray) -> np.ndarray:
     truth = np.asarray(truth)
     mask = truth != 0
     if truth.dtype.kind not in "biu" and not np.array_equal(truth, mask):
-        raise ValueError(f"truth is {truth.dtype} with values other than 0 and 1, expected bool or a label map")
+        raise ValueError(
+            f"truth is {truth.dtype} with values other than 0 and 1, expected bool or a label map"
+        )
     return mask
 
 
@@ -133,14 +139,14 @@ def _counts_of_levels(prob: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, 
 def _counts_of_values(prob: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The same for floats: one entry per distinct value, exact, by a single sort.
 
-    Non-negative IEEE floats order like their bit patterns, and up to 1.0 the top bit is free: shifted left,
-    the pattern carries the pixel's class in its last bit through the sort.
+    Non-negative IEEE floats order like their bit patterns. Shifted left by one, the pattern loses its sign
+    (so that -0.0 is 0.0) and carries the pixel's class in its last bit through the sort.
     """
-    bits = (prob.ravel() + prob.dtype.type(0)).view(np.uint32 if prob.dtype == np.float32 else np.uint64)  # no -0.0
-    keys = np.sort((bits << bits.dtype.type(1)) | truth.ravel())
-    values = keys >> keys.dtype.type(1)
+    bits: np.ndarray = prob.ravel().view(np.uint32 if prob.dtype == np.float32 else np.uint64)
+    keys = np.sort((bits << 1) | truth.ravel())
+    values = keys >> 1
     last = np.append(np.flatnonzero(values[1:] != values[:-1]), len(values) - 1)
-    upto = np.cumsum(keys & keys.dtype.type(1), dtype=np.int64)[last]
+    upto = np.cumsum(keys & 1, dtype=np.int64)[last]
     positives = np.diff(upto, prepend=0)
     return np.diff(last, prepend=-1) - positives, positives
 
