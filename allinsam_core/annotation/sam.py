@@ -28,6 +28,7 @@ from segment_anything.modeling import (  # noqa: E402
     Sam,
     TwoWayTransformer,
 )
+from segment_anything.utils.transforms import ResizeLongestSide as ResizeLongestSide  # noqa: E402
 
 MODELS = ("mini", "vit_b", "vit_l", "vit_h")
 MINI_WEIGHTS = Path(__file__).with_name("mini_sam.safetensors")
