@@ -11,6 +11,7 @@ import hashlib
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from safetensors import SafetensorError
@@ -31,6 +32,7 @@ from segment_anything.modeling import (  # noqa: E402
 from segment_anything.utils.transforms import ResizeLongestSide as ResizeLongestSide  # noqa: E402
 
 MODELS = ("mini", "vit_b", "vit_l", "vit_h")
+REDUCTION = {"mini": 8, "vit_b": 32, "vit_l": 32, "vit_h": 32}  # the adapter's bottleneck is D // this
 MINI_WEIGHTS = Path(__file__).with_name("mini_sam.safetensors")
 
 
@@ -75,9 +77,7 @@ def _build_mini(geometry: MiniGeometry | None = None) -> Sam:
         ),
         mask_decoder=MaskDecoder(
             transformer_dim=g.prompt_dim,
-            transformer=TwoWayTransformer(
-                depth=2, embedding_dim=g.prompt_dim, mlp_dim=g.decoder_mlp_dim, num_heads=8
-            ),
+            transformer=TwoWayTransformer(depth=2, embedding_dim=g.prompt_dim, mlp_dim=g.decoder_mlp_dim, num_heads=8),
             num_multimask_outputs=3,
             iou_head_depth=3,
             iou_head_hidden_dim=g.prompt_dim,
@@ -100,25 +100,42 @@ def build(name: str, checkpoint: Path | str | None = None) -> Sam:
     return sam.eval()
 
 
+def initialised(sam: Sam) -> Sam:
+    """ViT initialisation of the encoder: truncated normal σ 0.02 (segment-anything leaves PyTorch's)."""
+    for module in sam.image_encoder.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.trunc_normal_(module.weight, std=0.02)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    if sam.image_encoder.pos_embed is not None:
+        nn.init.trunc_normal_(sam.image_encoder.pos_embed, std=0.02)
+    return sam
+
+
 def load_mini() -> Sam:
     """mini-SAM with the weights that ship with the package (see MODEL_CARD.md)."""
     return build("mini", MINI_WEIGHTS)
 
 
-def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """Read a state dict without running any code from the file (`weights_only`, or safetensors)."""
+def weights_file(weights: str) -> Path:
+    """The file meant by `weights`: "shipped" for mini-SAM's own, else a path. Raises FileNotFoundError."""
+    path = MINI_WEIGHTS if weights == "shipped" else Path(weights).expanduser()
     if not path.is_file():
         raise FileNotFoundError(
             f"{path}: no such checkpoint. `allinsam data fetch` downloads SAM's weights; "
             "`allinsam data fetch --offline` says which file to put where."
         )
+    return path
+
+
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Read a state dict without running any code from the file (`weights_only`, or safetensors)."""
+    path = weights_file(str(path))
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
         weights = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, Exception) as error:
-        if isinstance(error, MemoryError):
-            raise
+    except (SafetensorError, UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise ValueError(
             f"{path}: not a readable checkpoint ({path.stat().st_size:,} bytes found; truncated or another "
             f"kind of file?). Expected a state dict; download it again and compare its sha256 with "

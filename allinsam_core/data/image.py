@@ -68,9 +68,7 @@ def read_rgb(path: Path) -> np.ndarray:
         _warn(f"{path}: RGBA image, opaque alpha channel dropped")
         array = array[..., :3]
     if array.ndim != 3 or array.shape[2] != 3:
-        raise DataError(
-            f"{path}: array of shape {array.shape}, expected (height, width, 3); save it as one RGB image"
-        )
+        raise DataError(f"{path}: array of shape {array.shape}, expected (height, width, 3); save it as one RGB image")
     return np.ascontiguousarray(array)
 
 
@@ -95,6 +93,11 @@ def read_labels(path: Path, shape: tuple[int, int]) -> np.ndarray:
     if array.min(initial=0) < 0 or array.max(initial=0) > np.iinfo(np.uint16).max:
         raise DataError(f"{path}: labels {array.min()} to {array.max()}, expected 0 to 65535; renumber them")
     return np.ascontiguousarray(array.astype(np.uint16))
+
+
+def count_labels(labels: np.ndarray) -> int:
+    """How many different labels other than 0 are present. labels: (H, W) unsigned integers."""
+    return int(np.count_nonzero(np.bincount(labels.ravel())[1:]))
 
 
 def _warn(message: str) -> None:

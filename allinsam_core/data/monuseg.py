@@ -79,9 +79,9 @@ def image_files(folder: Path, part: Part) -> dict[str, Path]:
     known = manifest.load().datasets[NAME].names(*(("test",) if part == "test" else ("train", "val", "unused")))
     found: dict[str, Path] = {}
     for place in _IMAGES[part]:
-        for path in sorted((folder / place).glob("*.tif")):
-            if path.name.startswith("."):
-                continue  # resource forks that macOS leaves in archives
+        for path in sorted((folder / place).glob("[!.]*")):  # hidden: resource forks that macOS puts in archives
+            if path.suffix.lower() not in {".tif", ".tiff"}:
+                continue
             if path.stem not in known:
                 raise DataError(
                     f"{path}: case {path.stem} is not a MoNuSeg {part} case of {manifest.path().name}; "

@@ -86,11 +86,11 @@ def gather(config: PretrainConfig, dsb_root: Path) -> Sources:
     return Sources(cases, weights, held_out)
 
 
-def run(config: PretrainConfig, dsb_root: Path, folder: Path, device: str = "auto") -> History:
+def run(config: PretrainConfig, dsb_root: Path, folder: Path, device: str = "auto") -> tuple[History, Sources]:
     """Pre-train and leave `mini_sam.safetensors` (float16) in `folder`. Killed, it continues when called again."""
     sources = gather(config, dsb_root)
     torch.manual_seed(config.seed)
-    model = pretrain.PromptableSam(initialised(sams.build("mini")))
+    model = pretrain.PromptableSam(sams.initialised(sams.build("mini")))
     size = model.sam.image_encoder.img_size
     sampler = CropSampler(
         sources.cases,
@@ -124,19 +124,7 @@ def run(config: PretrainConfig, dsb_root: Path, folder: Path, device: str = "aut
         progress="pre-training mini-SAM",
     )
     ship(model.sam, folder / "mini_sam.safetensors")
-    return history
-
-
-def initialised(sam: sams.Sam) -> sams.Sam:
-    """ViT initialisation of the encoder: truncated normal σ 0.02 (segment-anything leaves PyTorch's)."""
-    for module in sam.image_encoder.modules():
-        if isinstance(module, torch.nn.Linear):
-            torch.nn.init.trunc_normal_(module.weight, std=0.02)
-            if module.bias is not None:
-                torch.nn.init.zeros_(module.bias)
-    if sam.image_encoder.pos_embed is not None:
-        torch.nn.init.trunc_normal_(sam.image_encoder.pos_embed, std=0.02)
-    return sam
+    return history, sources
 
 
 def ship(sam: sams.Sam, path: Path) -> None:

@@ -1,0 +1,46 @@
+"""A floor that costs nothing: stain deconvolution (Ruifrok & Johnston 2001) and Otsu's threshold (1979).
+
+No training. The haematoxylin amount is smoothed and squashed so that Otsu's threshold of the image lies at
+probability 0.5; touching nuclei are parted by the same watershed as for every other method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+from scipy.ndimage import gaussian_filter
+from scipy.special import expit
+from skimage.color import rgb2hed
+from skimage.filters import threshold_otsu
+
+from allinsam_core.data.case import Case
+
+
+class OtsuSettings(BaseModel):
+    """sigma: Gaussian smoothing of the haematoxylin amount, pixels."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["otsu"] = "otsu"
+    sigma: float = 1.5
+
+
+class Otsu:
+    """Speaks the interface of `learning.method.Method`."""
+
+    def __init__(self, settings: OtsuSettings) -> None:
+        self.settings = settings
+
+    def fit(self, train: Sequence[Case], val: Sequence[Case], folder: Path) -> dict[str, Any]:
+        return {}
+
+    def predict(self, image: np.ndarray) -> np.ndarray:
+        amount = gaussian_filter(rgb2hed(image)[..., 0], self.settings.sigma)
+        spread = amount.std()
+        if spread == 0:
+            return np.zeros(amount.shape, np.float32)
+        return expit(4 * (amount - threshold_otsu(amount)) / spread).astype(np.float32)

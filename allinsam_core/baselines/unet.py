@@ -1,0 +1,44 @@
+"""U-Net (Ronneberger et al. 2015), MONAI's implementation: the first rival.
+
+Faithful: encoder–decoder with skip connections, trained by the same loop, on the same crops, with the same
+augmentation as All-in-SAM. Different from the 2015 network: residual units and instance normalisation
+(MONAI's), and smaller, so that two processor cores train it in minutes.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from monai.networks.nets import UNet
+from pydantic import BaseModel, ConfigDict
+from torch import nn
+
+
+class UNetSettings(BaseModel):
+    """Channels per level; each level below the first halves the resolution."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["unet"] = "unet"
+    channels: tuple[int, ...] = (24, 48, 96, 192, 384)
+    residual_units: int = 1
+
+
+class CentredUNet(nn.Module):
+    """image (B, 3, H, W) in [0, 1], H and W multiples of 2^(levels − 1) → logits (B, 1, H, W)."""
+
+    def __init__(self, settings: UNetSettings) -> None:
+        super().__init__()
+        self.net = UNet(
+            spatial_dims=2,
+            in_channels=3,
+            out_channels=1,
+            channels=settings.channels,
+            strides=(2,) * (len(settings.channels) - 1),
+            num_res_units=settings.residual_units,
+            norm="INSTANCE",
+        )
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.net((image - 0.5) / 0.25)

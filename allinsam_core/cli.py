@@ -1,0 +1,74 @@
+"""`allinsam`: a thin door to the package. Each command lives beside what it does."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from allinsam_core.data.command import app as data
+from allinsam_core.metrics.score import command as score
+from allinsam_core.study.command import app as book
+from allinsam_core.study.notebook import app as notebook
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_show_locals=False, help=__doc__)
+app.add_typer(data, name="data")
+app.add_typer(book, name="book")
+app.add_typer(notebook, name="notebook")
+app.command("score")(score)
+
+
+@app.command()
+def describe(
+    name: Annotated[str, typer.Argument(help="mini, vit_b, vit_l or vit_h.")],
+    placement: Annotated[str, typer.Option(help="Which blocks are adapted: all, late or none.")] = "all",
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
+) -> None:
+    """Parameter counts of the adapted SAM: total, trainable, adapter, decoder. Needs no weights."""
+    import torch
+
+    from allinsam_core.annotation import sam
+    from allinsam_core.learning.adapter import AdaptedSam, parameter_counts
+
+    if name not in sam.MODELS or placement not in ("all", "late", "none"):
+        raise typer.BadParameter(f"{name!r}, {placement!r}: expected one of {', '.join(sam.MODELS)}; all, late, none")
+    with torch.device("meta"):  # shapes only: the largest SAM would fill 2.5 GB
+        model = AdaptedSam(sam.build(name), placement=placement, reduction=sam.REDUCTION[name])  # type: ignore[arg-type]
+    counts = parameter_counts(model)
+    typer.echo(json.dumps(counts) if as_json else "\n".join(f"{k:<10}{v:>13,}" for k, v in counts.items()))
+
+
+@app.command()
+def run(
+    profile: Annotated[str, typer.Option(help="smoke, mini or paper.")] = "smoke",
+    method: Annotated[str, typer.Option()] = "allinsam",
+    label: Annotated[str, typer.Option(help="complete or weak.")] = "complete",
+    fraction: Annotated[float, typer.Option(help="Part of the training images.")] = 1.0,
+    seed: Annotated[int, typer.Option()] = 0,
+    results: Annotated[Path, typer.Option(help="Rows and run records.")] = Path("results"),
+    work: Annotated[Path, typer.Option(help="Checkpoints and maps.")] = Path("work"),
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+) -> None:
+    """One run of the grid, without a notebook."""
+    from allinsam_core.study import config
+    from allinsam_core.study.run import execute
+
+    typer.echo(execute(config.profile(profile).run(method, label, fraction, seed), results, work, device=device))
+
+
+@app.command()
+def pretrain(
+    out: Annotated[Path, typer.Option(help="Folder for checkpoints, weights and the record.")] = Path("work/pretrain"),
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    steps: Annotated[int | None, typer.Option(help="Fewer or more steps than the recipe's.")] = None,
+) -> None:
+    """Pre-train mini-SAM on DSB2018 and simulated tissue (hours on two cores); continues where it stopped."""
+    from allinsam_core.learning.pretrain_run import PretrainConfig
+    from allinsam_core.study.pretraining import execute
+
+    config = PretrainConfig()
+    if steps is not None:
+        config = config.model_copy(update={"train": config.train.model_copy(update={"steps": steps})})
+    typer.echo(execute(config, out, device))

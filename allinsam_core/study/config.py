@@ -1,0 +1,142 @@
+"""One frozen configuration per run; its hash names the run. Profiles say what a study consists of."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from importlib.resources import files
+from itertools import product
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from allinsam_core.baselines.otsu import OtsuSettings
+from allinsam_core.baselines.unet import UNetSettings
+from allinsam_core.learning.augment import AugmentSettings
+from allinsam_core.learning.instances import InstanceSettings
+from allinsam_core.learning.method import WindowSettings
+from allinsam_core.learning.train import TrainSettings
+
+PROFILES = ("smoke", "mini", "paper")
+Label = Literal["complete", "weak"]
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SamSettings(Frozen):
+    """All-in-SAM and its relatives. weights: "shipped" is our mini-SAM, "random" none, else a checkpoint's path."""
+
+    kind: Literal["sam"] = "sam"
+    name: Literal["mini", "vit_b", "vit_l", "vit_h"] = "mini"
+    weights: str = "shipped"
+    placement: Literal["all", "late", "none"] = "all"
+    reduction: int = 32
+    zero_init: bool = False
+    as_released: bool = False
+    trainable: Literal["adapter", "everything"] = "adapter"
+
+
+class DataSettings(Frozen):
+    """Which images. The fraction's rule and crop side are METHOD's reading of the paper's 4 % and 0.5 %."""
+
+    source: Literal["monuseg", "simulated"] = "monuseg"
+    rule: Literal["crops", "whole_image"] = "crops"
+    crop: int = 200  # px
+    simulated: dict[str, int] = Field(default_factory=lambda: {"train": 6, "val": 2, "test": 4, "size": 256})
+
+
+Model = Annotated[SamSettings | UNetSettings | OtsuSettings, Field(discriminator="kind")]
+
+
+class RunConfig(Frozen):
+    """Everything that decides a run's numbers."""
+
+    profile: Literal["smoke", "mini", "paper"]
+    method: str
+    label: Label = "complete"
+    fraction: float = 1.0
+    seed: int = 0
+    base_weights: str = ""  # sha256 of the weights the model stands on; "" where there are none
+    data: DataSettings = DataSettings()
+    model: Model
+    window: WindowSettings = WindowSettings()
+    train: TrainSettings = TrainSettings()
+    augment: AugmentSettings = AugmentSettings()
+    loss: str = "bce_iou"
+    validation_loss: Literal["same", "double_sigmoid"] = "same"
+    instances: InstanceSettings = InstanceSettings()
+    eight_bit: bool = True  # score probabilities as the 8-bit images the paper's evaluator read
+
+    @property
+    def hash(self) -> str:
+        """sha256 of the canonical JSON, first 10 hexadecimal digits."""
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:10]
+
+    @property
+    def run_id(self) -> str:
+        return f"{self.method}-{self.label}-{self.fraction:g}-s{self.seed}-{self.hash}"
+
+
+class Profile(Frozen):
+    """A grid of runs. common: fields of RunConfig; methods: per method, what differs from `common`."""
+
+    name: Literal["smoke", "mini", "paper"]
+    about: str
+    labels: tuple[Label, ...]
+    fractions: tuple[float, ...]
+    seeds: tuple[int, ...]
+    common: dict[str, Any]
+    methods: dict[str, dict[str, Any]]
+
+    def run(self, method: str, label: str, fraction: float, seed: int) -> RunConfig:
+        """The configuration of one run. A method's settings override the common ones, field by field."""
+        if method not in self.methods:
+            raise ValueError(f"profile {self.name} has no method {method!r}; it has {', '.join(self.methods)}")
+        settings = merged(self.common, self.methods[method])
+        settings.pop("fractions", None)
+        settings.pop("seeds", None)
+        named = {"profile": self.name, "method": method, "label": label, "fraction": fraction, "seed": seed}
+        return RunConfig.model_validate({**settings, **named, "base_weights": base_weights(settings["model"])})
+
+    def grid(self) -> list[RunConfig]:
+        """Every run of the profile. A method may narrow the fractions or seeds that mean nothing to it."""
+        runs = []
+        for method, own in self.methods.items():
+            fractions = own.get("fractions", self.fractions)
+            seeds = own.get("seeds", self.seeds)
+            runs += [self.run(method, la, fr, se) for la, fr, se in product(self.labels, fractions, seeds)]
+        return runs
+
+
+def profile(name: str) -> Profile:
+    """Read `profiles/<name>.yaml`. Raises ValueError for an unknown name or field."""
+    if name not in PROFILES:
+        raise ValueError(f"unknown profile {name!r}; expected one of {', '.join(PROFILES)}")
+    source = files("allinsam_core.study") / "profiles" / f"{name}.yaml"
+    try:
+        return Profile.model_validate(yaml.safe_load(source.read_text()))
+    except ValidationError as error:
+        raise ValueError(f"{source}: {error}") from error
+
+
+def merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """`base` with `own` laid over it, level by level. A `model` is replaced whole."""
+    result = dict(base)
+    for key, value in own.items():
+        nested = isinstance(value, dict) and isinstance(result.get(key), dict) and key != "model"
+        result[key] = merged(result[key], value) if nested else value
+    return result
+
+
+def base_weights(model: dict[str, Any]) -> str:
+    """sha256 of the file a model's weights come from; "" for random weights and models without any."""
+    if model.get("kind") != "sam" or model.get("weights", "shipped") == "random":
+        return ""
+    from allinsam_core.annotation.sam import weights_file
+
+    with open(weights_file(model.get("weights", "shipped")), "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

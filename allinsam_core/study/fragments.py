@@ -1,0 +1,56 @@
+"""What package code hands to the book: formatted numbers, Markdown tables and figures for both colour modes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Palette:
+    """Colours of a figure on a light or a dark page. Text and marks reach 4.5:1 on the page's background."""
+
+    name: str
+    ink: str
+    faint: str
+    shade: str
+    first: str
+    second: str
+
+
+LIGHT = Palette("light", ink="#1f2328", faint="#c9ced6", shade="#f3e3d7", first="#0b62a4", second="#b54708")
+DARK = Palette("dark", ink="#e6e8eb", faint="#4a515c", shade="#3b2c22", first="#6cb6ff", second="#ffa657")
+PALETTES = (LIGHT, DARK)
+
+Draw = Callable[[Palette], Figure]
+
+
+@dataclass(frozen=True)
+class Fragments:
+    """One page's share. Keys of `numbers` are what {num} names; `tables` and `figures` are file stems."""
+
+    numbers: Mapping[str, str] = field(default_factory=dict)
+    tables: Mapping[str, str] = field(default_factory=dict)
+    figures: Mapping[str, Draw] = field(default_factory=dict)
+
+
+def score(value: float, digits: int = 4) -> str:
+    """A score: 0.8254."""
+    return signed(value, digits).lstrip("+")
+
+
+def signed(value: float, digits: int = 4) -> str:
+    """A difference, always with its sign; a true minus sign: +0.0015, −0.0037."""
+    text = f"{value:+.{digits}f}"
+    return text.replace("-", "−")
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], text_columns: int = 1) -> str:
+    """A pipe table: the first `text_columns` columns to the left, numbers to the right."""
+    for row in rows:
+        if len(row) != len(header):
+            raise ValueError(f"table row {row}: {len(row)} cells, expected {len(header)}")
+    rule = [":--" if index < text_columns else "--:" for index in range(len(header))]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, rule, *rows)) + "\n"

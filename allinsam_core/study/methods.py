@@ -1,0 +1,49 @@
+"""From a configuration to a method ready to fit: the one place that knows every method by name."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from allinsam_core.annotation import sam
+from allinsam_core.baselines.otsu import Otsu, OtsuSettings
+from allinsam_core.baselines.unet import CentredUNet, UNetSettings
+from allinsam_core.learning.adapter import AdaptedSam
+from allinsam_core.learning.method import Method, NetworkMethod
+from allinsam_core.study.config import RunConfig, SamSettings
+
+
+def network(model: SamSettings | UNetSettings, seed: int) -> nn.Module:
+    """The network of a configuration, with the initial weights that `seed` gives."""
+    torch.manual_seed(seed)
+    if isinstance(model, UNetSettings):
+        return CentredUNet(model)
+    base = (
+        sam.build(model.name) if model.weights == "random" else sam.build(model.name, sam.weights_file(model.weights))
+    )
+    if model.weights == "random":
+        base = sam.initialised(base)
+    return AdaptedSam(
+        base,
+        placement=model.placement,
+        reduction=model.reduction,
+        zero_init=model.zero_init,
+        as_released=model.as_released,
+        trainable=model.trainable,
+    )
+
+
+def build(config: RunConfig, device: str = "auto") -> Method:
+    """The method of a run, untrained. device: "auto", "cpu", "cuda" or "mps" (Lightning's accelerator names)."""
+    if isinstance(config.model, OtsuSettings):
+        return Otsu(config.model)
+    return NetworkMethod(
+        network(config.model, config.seed),
+        window=config.window,
+        train=config.train,
+        augment=config.augment,
+        loss=config.loss,
+        validation_loss=config.validation_loss,
+        seed=config.seed,
+        device=device,
+    )

@@ -1,0 +1,125 @@
+"""One run: data → method → fit → predict → score → rows and record.
+
+A run's folder is `results/<profile>/<run id>/` with `rows.csv` (one line per test image) and `run.json`
+(the record). The record is written last: where it exists the run is finished and is skipped, where it does
+not the run is done again, training from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from allinsam_core.data import fractions, monuseg, simulate
+from allinsam_core.data.case import Case, Split
+from allinsam_core.data.root import data_root
+from allinsam_core.learning import checkpoint, instances
+from allinsam_core.learning.method import Method, NetworkMethod
+from allinsam_core.learning.train import peak_memory
+from allinsam_core.metrics import instance, pixel
+from allinsam_core.study import methods, records
+from allinsam_core.study.config import DataSettings, RunConfig
+
+
+def cases(data: DataSettings, root: Path | None) -> dict[Split, list[Case]]:
+    """The study's images by split. root: where MoNuSeg lies; simulated data need none."""
+    if data.source == "simulated":
+        made = simulate.cohort(**data.simulated)
+        return {split: [c for c in made if c.split == split] for split in ("train", "val", "test")}
+    folder = root if root is not None else data_root()
+    return {split: monuseg.load(folder, split) for split in ("train", "val", "test")}
+
+
+def is_finished(config: RunConfig, results: Path) -> bool:
+    """Whether the record of exactly this configuration is there. A record of another hash is an error."""
+    path = results / config.profile / config.run_id / "run.json"
+    if not path.is_file():
+        return False
+    found = records.read(path)["config_hash"]
+    if found != config.hash:
+        raise ValueError(f"{path}: record of configuration {found}, expected {config.hash}; delete the folder")
+    return True
+
+
+def execute(
+    config: RunConfig, results: Path, work: Path, root: Path | None = None, device: str = "auto", maps: bool = False
+) -> Path:
+    """Do the run unless it is finished; returns its folder.
+
+    work: where checkpoints live (not for committing). maps: also keep 8-bit probability maps there.
+    """
+    folder = results / config.profile / config.run_id
+    if is_finished(config, results):
+        return folder
+    started = time.time()
+    data = cases(config.data, root)
+    train = training_part(config, data["train"])
+    method = methods.build(config, device)
+    scratch = work / config.profile / config.run_id
+    clock = time.monotonic()
+    learned = method.fit(train, data["val"], scratch) if train else {}
+    fit_seconds = learned.pop("seconds", time.monotonic() - clock)
+    clock = time.monotonic()
+    rows = score(config, method, data["test"], scratch / "maps" if maps else None)
+    record = {
+        "run_id": config.run_id,
+        "config_hash": config.hash,
+        "config": config.model_dump(mode="json"),
+        "commit": records.commit(),
+        "simulated": config.data.source == "simulated",
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
+        "environment": records.environment(getattr(getattr(method, "fabric", None), "device", "cpu")),
+        "data": {name: {"images": len(part), "sha256": records.data_checksum(part)} for name, part in data.items()},
+        "training_part": {"images": len(train), "pixels": sum(c.instances.size for c in train)},
+        "parameters": parameters(method),
+        "fit_seconds": fit_seconds,
+        "predict_seconds": time.monotonic() - clock,
+        "peak_memory_bytes": max(peak_memory(), learned.pop("peak_memory", 0)),
+        "training": learned,
+    }
+    if isinstance(method, NetworkMethod):
+        checkpoint.save(method.model, scratch / "trained.safetensors", config.base_weights, {"run": config.run_id})
+    folder.mkdir(parents=True, exist_ok=True)
+    rows.to_csv(folder / "rows.csv", index=False, float_format="%.6f")
+    records.write(record, folder / "run.json")
+    return folder
+
+
+def training_part(config: RunConfig, train: list[Case]) -> list[Case]:
+    """The declared part of the training images; fraction 0 is no training at all."""
+    if config.label == "weak":
+        raise NotImplementedError("weak labels need the annotation stage in the study; not wired up yet")
+    if config.fraction == 0:
+        return []
+    return fractions.subset(train, config.fraction, config.seed, config.data.rule, config.data.crop)
+
+
+def score(config: RunConfig, method: Method, test: list[Case], maps: Path | None = None) -> pd.DataFrame:
+    """Predict and score every test image: one row per image, every metric under its own name."""
+    rows: list[dict[str, Any]] = []
+    for case in tqdm(test, desc="scoring", disable=None):
+        prob = method.predict(case.image)
+        if maps is not None:
+            maps.mkdir(parents=True, exist_ok=True)
+            np.save(maps / f"{case.name}.npy", np.floor(prob * 255 + 0.5).astype(np.uint8))
+        found = instances.from_probability(prob, config.instances)
+        scores = {
+            **asdict(pixel.evaluate(prob, case.mask, eight_bit=config.eight_bit)),
+            **asdict(instance.evaluate(found, case.instances)),
+        }
+        rows.append({"image": case.name, "patient": case.patient, "organ": case.organ, **scores})
+    return pd.DataFrame(rows)
+
+
+def parameters(method: Method) -> dict[str, int]:
+    """Total and trained parameters; zero for methods without a network."""
+    if not isinstance(method, NetworkMethod):
+        return {"total": 0, "trained": 0}
+    sizes = [(p.numel(), p.requires_grad) for p in method.model.parameters()]
+    return {"total": sum(n for n, _ in sizes), "trained": sum(n for n, trained in sizes if trained)}

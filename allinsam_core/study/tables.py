@@ -1,0 +1,152 @@
+"""Tables from run records: every cell is computed here from committed rows, none is typed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from allinsam_core.metrics.stats import Interval, clustered_bootstrap_mean
+from allinsam_core.study import records
+from allinsam_core.study.published import Table3Row
+from allinsam_core.study.published import table3 as published_table3
+
+# our metric → the column of the paper's Table 3 that it stands beside
+TABLE3_METRICS = {
+    "dice": "dice",
+    "auc": "auc",
+    "recall": "recall",
+    "precision": "precision",
+    "best_f1": "best_f1",
+    "iou_column": "iou",
+    "jaccard": "adj",
+}
+INSTANCE_METRICS = ("aji_kumar", "aji_plus", "pq", "f1_instance_50", "ap_50")
+METHOD_NAMES = {
+    "allinsam": "All-in-SAM (mini-SAM)",
+    "unet": "U-Net",
+    "scratch": "Same network, random weights, all trained",
+    "zeroshot": "mini-SAM, no MoNuSeg training",
+    "otsu": "Stain deconvolution + Otsu",
+}
+PAPER_METHOD = {"allinsam": "All-in-SAM", "nnunet": "nnUNet"}
+PAPER_FRACTION = {"All": 1.0, "100%": 1.0, "4%": 0.04, "0.50%": 0.005, "0.5%": 0.005}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell: the paper's value (None where it has none) and ours over images, seeds kept within an image."""
+
+    paper: float | None
+    ours: Interval
+    seeds: int
+    between_seeds: float  # standard deviation of the seeds' means; NaN with one seed
+
+    @property
+    def difference(self) -> float | None:
+        return None if self.paper is None else self.ours.mean - self.paper
+
+
+@dataclass(frozen=True)
+class Row:
+    """A configuration: method, label and fraction, with a cell per metric and the ids of its runs."""
+
+    method: str
+    label: str
+    fraction: float
+    cells: dict[str, Cell]
+    runs: tuple[str, ...]
+
+
+def collect(results: Path, profile: str) -> pd.DataFrame:
+    """All rows of all finished runs of a profile: one line per run and test image.
+
+    Raises ValueError, saying what to run, when there is no finished run, and when two records disagree on the
+    test images.
+    """
+    frames, tests = [], {}
+    for path in sorted((results / profile).glob("*/run.json")):
+        record = records.read(path)
+        own = pd.read_csv(path.with_name("rows.csv"))
+        config = record["config"]
+        for name in ("method", "label", "fraction", "seed"):
+            own[name] = config[name]
+        frames.append(own.assign(run=record["run_id"], simulated=record["simulated"]))
+        tests[record["data"]["test"]["sha256"]] = path
+    if not frames:
+        raise ValueError(f"{results / profile}: no finished run; `make study PROFILE={profile}` makes them")
+    if len(tests) > 1:
+        raise ValueError(f"{' and '.join(map(str, tests.values()))} were scored on different test images")
+    return pd.concat(frames, ignore_index=True)
+
+
+def rows(scores: pd.DataFrame, metrics: tuple[str, ...]) -> list[Row]:
+    """One row per method, label and fraction, most data first."""
+    paper = {(r.label.lower(), r.method, PAPER_FRACTION[r.training_data]): r for r in published_table3()}
+    found = []
+    for _, group in scores.groupby(["method", "label", "fraction"], sort=False):
+        first = group.iloc[0]
+        method, label, fraction = str(first["method"]), str(first["label"]), float(first["fraction"])
+        printed = paper.get((label, PAPER_METHOD.get(method, ""), fraction))
+        cells = {metric: _cell(group, metric, printed) for metric in metrics}
+        found.append(Row(method, label, fraction, cells, tuple(sorted(group["run"].unique()))))
+    order = list(METHOD_NAMES)
+    return sorted(found, key=lambda r: (r.label, -r.fraction, order.index(r.method) if r.method in order else 99))
+
+
+def _cell(group: pd.DataFrame, metric: str, printed: Table3Row | None) -> Cell:
+    known = group.dropna(subset=[metric])
+    ours = clustered_bootstrap_mean(known[metric].to_numpy(), known["image"].tolist())
+    by_seed = known.groupby("seed")[metric].mean()
+    column = TABLE3_METRICS.get(metric)
+    value = getattr(printed, column) if printed is not None and column else None
+    return Cell(value, ours, len(by_seed), float(by_seed.std()))
+
+
+def fraction_name(fraction: float) -> str:
+    """100 %, 4 %, 0.5 %, none."""
+    return f"{100 * fraction:g} %" if fraction else "none"
+
+
+def table3(scores: pd.DataFrame) -> pd.DataFrame:
+    """The paper's Table 3 beside ours: for each metric paper, ours, interval and difference, in long form."""
+    lines = []
+    for row in rows(scores, tuple(TABLE3_METRICS)):
+        for metric, cell in row.cells.items():
+            lines.append(
+                {
+                    "label": row.label,
+                    "method": METHOD_NAMES.get(row.method, row.method),
+                    "training data": fraction_name(row.fraction),
+                    "metric": metric,
+                    "paper": cell.paper,
+                    "ours": cell.ours.mean,
+                    "low": cell.ours.low,
+                    "high": cell.ours.high,
+                    "images": cell.ours.n,
+                    "seeds": cell.seeds,
+                    "seed sd": cell.between_seeds,
+                    "difference": cell.difference,
+                }
+            )
+    return pd.DataFrame(lines)
+
+
+def run_table(results: Path, profile: str) -> pd.DataFrame:
+    """What every run cost: trained parameters, seconds, peak memory, device, commit."""
+    lines = []
+    for path in sorted((results / profile).glob("*/run.json")):
+        r = records.read(path)
+        lines.append(
+            {
+                "run": r["run_id"],
+                "trained parameters": r["parameters"]["trained"],
+                "fit s": round(r["fit_seconds"], 1),
+                "predict s": round(r["predict_seconds"], 1),
+                "peak MiB": round(r["peak_memory_bytes"] / 2**20),
+                "device": r["environment"]["device"],
+                "commit": r["commit"][:10],
+            }
+        )
+    return pd.DataFrame(lines)
