@@ -31,9 +31,7 @@ def annotate(
     spacing: Annotated[float | None, typer.Option(help="µm per pixel; by default from the TIFF's tags.")] = None,
     model: Annotated[str, typer.Option(help=f"One of {', '.join(sams.MODELS)}.")] = "mini",
     checkpoint: Annotated[Path | None, typer.Option(help="Weights; mini has its own.")] = None,
-    multimask: Annotated[
-        bool, typer.Option(help="Best of SAM's three candidates instead of its single mask.")
-    ] = False,
+    multimask: Annotated[bool, typer.Option(help="Best of SAM's three candidates instead of its single mask.")] = False,
 ) -> None:
     """Turn boxes into nuclei with SAM: instance map, GeoJSON, ImageJ ROIs, provenance table and a picture."""
     try:
@@ -60,9 +58,7 @@ def run(
     pixels = read_rgb(image)
     spacing = spacing if spacing is not None else from_tiff(image)
     if spacing is None:
-        raise ValueError(
-            f"{image}: does not say how large its pixels are; add --spacing (µm per pixel; 0.25 for 40×)"
-        )
+        raise ValueError(f"{image}: does not say how large its pixels are; add --spacing (µm per pixel; 0.25 for 40×)")
     prompts = read_boxes(boxes, (pixels.shape[0], pixels.shape[1]), image.name)
     sam = _model(model, checkpoint)
     annotator = BoxAnnotator(sam, default_field(sam, spacing), multimask=multimask)

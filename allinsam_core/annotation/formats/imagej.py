@@ -45,9 +45,7 @@ def read_zip(path: Path) -> Boxes:
                     data = file.read(MAX_ROI_BYTES + 1)
                 entries.append(_entry(data, path, PurePosixPath(member.filename).stem))
     except (zipfile.BadZipFile, NotImplementedError, EOFError, zlib.error) as error:
-        raise ValueError(
-            f"{path}: not a readable zip archive ({error}); save the ROI set again from ImageJ"
-        ) from error
+        raise ValueError(f"{path}: not a readable zip archive ({error}); save the ROI set again from ImageJ") from error
     return collect(entries, path)
 
 
@@ -75,9 +73,7 @@ def _entry(data: bytes, path: Path, label: str) -> Entry:
     except _Unsuitable:
         raise
     except _UNREADABLE as error:
-        raise ValueError(
-            f"{path}: {where}: not a readable ImageJ ROI ({error}); save it again from ImageJ"
-        ) from error
+        raise ValueError(f"{path}: {where}: not a readable ImageJ ROI ({error}); save it again from ImageJ") from error
     return Entry(sides, roi.name or label, f"group {roi.group}" if roi.group else "")
 
 
