@@ -29,6 +29,7 @@ from segment_anything.modeling import (  # noqa: E402
     Sam,
     TwoWayTransformer,
 )
+from segment_anything.utils.transforms import ResizeLongestSide as ResizeLongestSide  # noqa: E402
 
 MODELS = ("mini", "vit_b", "vit_l", "vit_h")
 REDUCTION = {"mini": 8, "vit_b": 32, "vit_l": 32, "vit_h": 32}  # the adapter's bottleneck is D // this
@@ -162,6 +163,31 @@ def load_strictly(module: nn.Module, weights: dict[str, torch.Tensor], path: Pat
             f"{sorted(misshapen)[:3]}. Choose the model that the file belongs to."
         )
     module.load_state_dict(weights, strict=True)
+
+
+def decode(
+    decoder: MaskDecoder,
+    embedding: torch.Tensor,
+    position: torch.Tensor,
+    sparse: torch.Tensor,
+    dense: torch.Tensor,
+    tokens: slice,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """SAM's mask decoder on a batch in which every entry has its own embedding.
+
+    segment-anything's `MaskDecoder.forward` takes one image and repeats it for every prompt; this runs the
+    same sub-modules on embedding (N, C, h, w), sparse (N, P, C), dense (N, C, h, w) and position (C, h, w).
+    Returns low-resolution logits (N, T, 4h, 4w) and predicted IoUs (N, T) of the mask tokens in `tokens`.
+    """
+    n, channels, height, width = embedding.shape
+    own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
+    queries = torch.cat([own.expand(n, -1, -1), sparse], dim=1)
+    hidden, source = decoder.transformer(embedding + dense, position.expand(n, -1, -1, -1), queries)
+    upscaled = decoder.output_upscaling(source.transpose(1, 2).reshape(n, channels, height, width))
+    wanted = range(*tokens.indices(decoder.num_mask_tokens))
+    hyper = torch.stack([decoder.output_hypernetworks_mlps[i](hidden[:, 1 + i]) for i in wanted], dim=1)
+    masks = torch.einsum("ntc,nchw->nthw", hyper, upscaled)
+    return masks, decoder.iou_prediction_head(hidden[:, 0])[:, tokens]
 
 
 def weights_checksum(module: nn.Module) -> str:

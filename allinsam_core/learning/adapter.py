@@ -17,9 +17,11 @@ from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
-from segment_anything.modeling import MaskDecoder, Sam
+from segment_anything.modeling import Sam
 from segment_anything.modeling.prompt_encoder import PositionEmbeddingRandom
 from torch import nn
+
+from allinsam_core.annotation.sam import decode
 
 Placement = Literal["all", "late", "none"]
 
@@ -143,31 +145,6 @@ class AdaptedSam(nn.Module):
         grid = embedding.shape[-2:]
         low, _ = decode(self.mask_decoder, embedding, self.fourier(grid), sparse, dense, tokens=slice(0, 1))
         return F.interpolate(low, size=image.shape[-2:], mode="bilinear", align_corners=False)
-
-
-def decode(
-    decoder: MaskDecoder,
-    embedding: torch.Tensor,
-    position: torch.Tensor,
-    sparse: torch.Tensor,
-    dense: torch.Tensor,
-    tokens: slice,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """SAM's mask decoder on a batch in which every entry has its own embedding.
-
-    segment-anything's `MaskDecoder.forward` takes one image and repeats it for every prompt; this runs the
-    same sub-modules on embedding (N, C, h, w), sparse (N, P, C), dense (N, C, h, w) and position (C, h, w).
-    Returns low-resolution logits (N, T, 4h, 4w) and predicted IoUs (N, T) of the mask tokens in `tokens`.
-    """
-    n, channels, height, width = embedding.shape
-    own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
-    queries = torch.cat([own.expand(n, -1, -1), sparse], dim=1)
-    hidden, source = decoder.transformer(embedding + dense, position.expand(n, -1, -1, -1), queries)
-    upscaled = decoder.output_upscaling(source.transpose(1, 2).reshape(n, channels, height, width))
-    wanted = range(*tokens.indices(decoder.num_mask_tokens))
-    hyper = torch.stack([decoder.output_hypernetworks_mlps[i](hidden[:, 1 + i]) for i in wanted], dim=1)
-    masks = torch.einsum("ntc,nchw->nthw", hyper, upscaled)
-    return masks, decoder.iou_prediction_head(hidden[:, 0])[:, tokens]
 
 
 def _resized(position: torch.Tensor, grid: tuple[int, int] | torch.Size) -> torch.Tensor:

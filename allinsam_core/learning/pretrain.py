@@ -18,8 +18,8 @@ from scipy.ndimage import find_objects
 from segment_anything.modeling import Sam
 from torch import nn
 
+from allinsam_core.annotation.sam import decode
 from allinsam_core.learning import losses
-from allinsam_core.learning.adapter import decode
 from allinsam_core.learning.augment import AugmentSettings, Batch, CropSampler
 from allinsam_core.learning.train import StepLoss, TrainSettings
 
