@@ -1,6 +1,7 @@
 """The directive {themed-figure} NAME: a figure drawn twice, NAME-light.svg and NAME-dark.svg.
 
-The theme shows the one that suits the reader's mode. Caption, number and alt text are shared; alt text is required.
+The theme shows the one that suits the reader's mode. Caption, number and alt text are shared; the latter is
+required.
 """
 
 from __future__ import annotations
