@@ -14,7 +14,7 @@ from allinsam_core.study.interval import Verdict
 from allinsam_core.study.published import CELLS, table1, table2, table3
 
 COLUMN_RECORD = Path("audit") / "column_average.csv"
-_WORDS: dict[Verdict, str] = {"holds": "possible", "fails": "**impossible**", "undecided": "undecided"}
+_WORDS: dict[Verdict, str] = {"holds": "yes", "fails": "**no**", "undecided": "undecided"}
 
 
 def fragments(results: Path) -> Fragments:
@@ -195,9 +195,9 @@ def _jensen_table() -> str:
         "Dice",
         "smallest mean Jaccard",
         "IoU",
-        "as mean Jaccard",
+        "possible?",
         "ADJ",
-        "as mean Jaccard",
+        "possible?",
     )
     return markdown_table(header, rows)
 
@@ -209,7 +209,7 @@ def _average_table() -> str:
             scores, weight = fit.check.scores, fit.check.weight
             rows.append(
                 [
-                    f"{cell}: {fit.check.row.name}",
+                    f"{cell.capitalize()}: {fit.check.row.name}",
                     score(scores.injured),
                     score(scores.normal),
                     score(scores.average),
@@ -240,7 +240,7 @@ def _duel_table() -> str:
                 if duel.training_data == amount:
                     text = signed(duel.difference.centre)
                     cells.append(text if duel.verdict == "holds" else f"**{text}**")
-            rows.append([f"{label.lower()} labels, {amount}", *cells])
+            rows.append([f"{label}, {amount}", *cells])
     return markdown_table(("All-in-SAM − nnU-Net", *rankings.METRICS), rows)
 
 

@@ -88,6 +88,9 @@ SIDEWAYS = "document.documentElement.scrollWidth - document.documentElement.clie
 MUTE = """[...document.images]
   .filter(i => !i.alt.trim() || !i.complete || (!i.naturalWidth && i.offsetParent))
   .map(i => i.src)"""
+FIGURES = """[...document.querySelectorAll('article figure')].filter(figure =>
+  [...figure.querySelectorAll('img')].filter(image => image.offsetParent).length !== 1 ||
+  !figure.querySelector('figcaption')?.offsetParent).map(figure => figure.id)"""
 CONTRAST = """() => {
   const parse = c => (c.match(/[\\d.]+/g) || []).map(Number);
   const linear = v => (v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
@@ -126,6 +129,7 @@ def test_every_page_reads_well(html: Path, browser: Any, size: str, mode: str) -
         assert page.evaluate("document.documentElement.dataset.theme") == mode
         if (pixels := page.evaluate(SIDEWAYS)) > 0:
             faults.append(f"{name}: scrolls {pixels} px sideways")
+        faults += [f"{name}: figure {label} lacks its picture or caption" for label in page.evaluate(FIGURES)]
         faults += [f"{name}: image {source}" for source in page.evaluate(MUTE)]
         if name.name != "search.html":
             faults += [f"{name}: contrast {text}" for text in page.evaluate(CONTRAST)]
