@@ -1,10 +1,11 @@
-"""Writes what the book substitutes: numbers, tables and figures, all computed here, none typed in the text."""
+"""Writes what the book substitutes: numbers, tables and figures, computed, none typed."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 
@@ -19,8 +20,8 @@ NUMBERS = "numbers.json"
 def generate(results: Path, out: Path, sections: tuple[Section, ...] = SECTIONS) -> list[Path]:
     """Write `numbers.json`, one `.md` a table and a light and a dark `.svg` a figure into `out`.
 
-    results: the study's folder of rows and run records. A missing record raises; two sections that write the same
-    name raise; what an earlier call left in `out` and this one does not write is removed, so nothing goes stale.
+    results: the study's folder of rows and run records. A missing record raises; two sections that write the
+    same name raise. Tables and figures of an earlier call that are not written again are removed from `out`.
     """
     out.mkdir(parents=True, exist_ok=True)
     numbers: dict[str, str] = {}
@@ -38,7 +39,9 @@ def generate(results: Path, out: Path, sections: tuple[Section, ...] = SECTIONS)
                 written.append(_new(out / f"{name}-{palette.name}.svg", written))
                 _save(draw, palette, written[-1])
     written.append(out / NUMBERS)
-    written[-1].write_text(json.dumps(numbers, indent=1, sort_keys=True, ensure_ascii=False), encoding="utf-8")
+    written[-1].write_text(
+        json.dumps(numbers, indent=1, sort_keys=True, ensure_ascii=False), encoding="utf-8"
+    )
     for path in [*out.glob("*.md"), *out.glob("*.svg")]:
         if path not in written:
             path.unlink()
@@ -52,7 +55,7 @@ def _new(path: Path, written: list[Path]) -> Path:
 
 
 def _save(draw: Draw, palette: Palette, path: Path) -> None:
-    style = {
+    style: dict[Any, object] = {
         "svg.hashsalt": path.stem,  # the same bytes from the same numbers
         "font.size": 10,
         "font.family": "DejaVu Sans",
