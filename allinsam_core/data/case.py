@@ -45,9 +45,7 @@ class Case:
         """The square window [top, top + size) × [left, left + size); labels keep their values."""
         height, width = self.instances.shape
         if not (0 <= top <= height - size and 0 <= left <= width - size):
-            raise ValueError(
-                f"{self.name}: a {size} px crop at ({top}, {left}) leaves the {height}×{width} image"
-            )
+            raise ValueError(f"{self.name}: a {size} px crop at ({top}, {left}) leaves the {height}×{width} image")
         rows, cols = slice(top, top + size), slice(left, left + size)
         return replace(
             self,

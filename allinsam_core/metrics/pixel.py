@@ -41,9 +41,7 @@ class PixelScores:
     f1_pixel_macro: float
 
 
-def evaluate(
-    prob: np.ndarray, truth: np.ndarray, threshold: float = 0.5, *, eight_bit: bool = False
-) -> PixelScores:
+def evaluate(prob: np.ndarray, truth: np.ndarray, threshold: float = 0.5, *, eight_bit: bool = False) -> PixelScores:
     """Score a probability map or mask against the true mask.
 
     prob: (H, W) float in [0, 1], bool mask, or uint8 probabilities 0..255 (divided by 255). Other integers
@@ -53,9 +51,7 @@ def evaluate(
     """
     prob, truth = _probability(prob), _mask(truth)
     if prob.shape != truth.shape:
-        raise ValueError(
-            f"prob is {prob.shape} and truth {truth.shape}, expected one shape; resize one first"
-        )
+        raise ValueError(f"prob is {prob.shape} and truth {truth.shape}, expected one shape; resize one first")
     if not 0 <= threshold <= 1:
         raise ValueError(f"threshold is {threshold}, expected a value in [0, 1]")
     if eight_bit and prob.dtype != np.uint8:
@@ -117,9 +113,7 @@ def _mask(truth: np.ndarray) -> np.ndarray:
     truth = np.asarray(truth)
     mask = truth != 0
     if truth.dtype.kind not in "biu" and not np.array_equal(truth, mask):
-        raise ValueError(
-            f"truth is {truth.dtype} with values other than 0 and 1, expected bool or a label map"
-        )
+        raise ValueError(f"truth is {truth.dtype} with values other than 0 and 1, expected bool or a label map")
     return mask
 
 

@@ -20,13 +20,7 @@ _WORDS: dict[Verdict, str] = {"holds": "yes", "fails": "**no**", "undecided": "u
 def fragments(results: Path) -> Fragments:
     """Everything `audit.md` substitutes. results/audit/column_average.csv must exist."""
     summaries = summarise(read_rows(results / COLUMN_RECORD))
-    numbers = (
-        _jensen_numbers()
-        | _row_numbers()
-        | _average_numbers()
-        | _ranking_numbers()
-        | _column_numbers(summaries)
-    )
+    numbers = _jensen_numbers() | _row_numbers() | _average_numbers() | _ranking_numbers() | _column_numbers(summaries)
     return Fragments(
         numbers={f"audit:{key}": value for key, value in numbers.items()},
         tables={
@@ -120,11 +114,7 @@ def _average_numbers() -> dict[str, str]:
                 numbers[f"{name}_printed"] = score(fit.check.scores.average)
                 numbers[f"{name}_expected"] = score(fit.expected.centre)
         best = max(
-            (
-                fit
-                for fit in fits
-                if fit.check.row.annotator == "Expert" and fit.check.row.method != rankings.OURS
-            ),
+            (fit for fit in fits if fit.check.row.annotator == "Expert" and fit.check.row.method != rankings.OURS),
             key=lambda fit: fit.expected.centre,
         )
         numbers[f"best_other_expected_{cell}"] = score(best.expected.centre)
@@ -152,9 +142,7 @@ def _ranking_numbers() -> dict[str, str]:
         key = label.lower()
         numbers[f"duels_{key}"] = str(len(duels))
         numbers[f"duels_{key}_ours"] = str(sum(duel.verdict == "holds" for duel in duels))
-        table2_duels = [
-            duel for duel in rankings.duels(label, rankings.TABLE2_METRICS) if duel.training_data != "0.5%"
-        ]
+        table2_duels = [duel for duel in rankings.duels(label, rankings.TABLE2_METRICS) if duel.training_data != "0.5%"]
         numbers[f"duels2_{key}"] = str(len(table2_duels))
         numbers[f"duels2_{key}_ours"] = str(sum(duel.verdict == "holds" for duel in table2_duels))
     effects = {effect.training_data: effect for effect in rankings.label_effects()}
@@ -247,9 +235,7 @@ def _duel_table() -> str:
 def _column_table(summaries: tuple[Summary, ...]) -> str:
     rows = [
         [
-            "shift {shift:g} px, waves ± {amplitude:g} px over {correlation:g} px".format(
-                **asdict(s.setting)
-            ),
+            "shift {shift:g} px, waves ± {amplitude:g} px over {correlation:g} px".format(**asdict(s.setting)),
             score(s.dice),
             score(audit.jaccard_of_dice(s.dice)),
             score(s.jaccard),

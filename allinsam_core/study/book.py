@@ -39,9 +39,7 @@ def generate(results: Path, out: Path, sections: tuple[Section, ...] = SECTIONS)
                 written.append(_new(out / f"{name}-{palette.name}.svg", written))
                 _save(draw, palette, written[-1])
     written.append(out / NUMBERS)
-    written[-1].write_text(
-        json.dumps(numbers, indent=1, sort_keys=True, ensure_ascii=False), encoding="utf-8"
-    )
+    written[-1].write_text(json.dumps(numbers, indent=1, sort_keys=True, ensure_ascii=False), encoding="utf-8")
     for path in [*out.glob("*.md"), *out.glob("*.svg")]:
         if path not in written:
             path.unlink()
@@ -73,6 +71,6 @@ def _save(draw: Draw, palette: Palette, path: Path) -> None:
         "axes.axisbelow": True,
         "legend.frameon": False,
     }
-    with mpl.rc_context(style):  # type: ignore[arg-type]
+    with mpl.rc_context(style):
         figure = draw(palette)
         figure.savefig(path, transparent=True, bbox_inches="tight", metadata={"Date": None})

@@ -65,9 +65,7 @@ class Page(HTMLParser):
         if tag == "img" and not values.get("alt", "").strip():
             self.mute_images.append(values.get("src", ""))
         if tag == "meta" and values.get("http-equiv", "").lower() == "refresh":
-            self.links += [
-                match.group(1).strip() for match in [_REFRESH.search(values.get("content", ""))] if match
-            ]
+            self.links += [match.group(1).strip() for match in [_REFRESH.search(values.get("content", ""))] if match]
 
     def handle_endtag(self, tag: str) -> None:
         if tag == self._inside:
@@ -93,9 +91,7 @@ def check(root: Path, max_page_bytes: int = MAX_PAGE_BYTES) -> list[str]:
         problems += [f"{name}: {problem}" for problem in _page_problems(page, pages, root, max_page_bytes)]
     for sheet in sorted(root.rglob("*.css")):
         urls = _css_urls(sheet.read_text(encoding="utf-8"))
-        problems += [
-            f"{sheet.relative_to(root)}: loads {url} from elsewhere" for url in urls if _is_external(url)
-        ]
+        problems += [f"{sheet.relative_to(root)}: loads {url} from elsewhere" for url in urls if _is_external(url)]
     return problems
 
 

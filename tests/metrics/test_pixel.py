@@ -53,9 +53,7 @@ def test_eight_bit_rounds_half_up_and_then_compares() -> None:
     assert evaluate(near, np.array([[0, 1]]), eight_bit=True).auc == 0.5
     levels = np.array([[127, 128]], dtype=np.uint8)
     assert evaluate(levels, np.array([[1, 1]])).recall == 0.5
-    assert (
-        evaluate(levels, np.array([[1, 1]]), threshold=127 / 255).recall == 1.0
-    )  # the threshold is foreground
+    assert evaluate(levels, np.array([[1, 1]]), threshold=127 / 255).recall == 1.0  # the threshold is foreground
 
 
 def test_column_iou_is_per_column_not_per_image_or_row() -> None:

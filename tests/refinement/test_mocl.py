@@ -89,9 +89,7 @@ def test_patch_and_batch_normalisation_differ_and_skip_patches_without_prototype
 def test_similarity_ignores_the_length_of_features(scale):
     _, e, _ = random_patch()
     centre, factor = torch.randn(2, 4), torch.rand(2, 1, 6, 6) + 0.5
-    assert torch.allclose(
-        mocl.similarity(e * factor, 7 * centre, scale), mocl.similarity(e, centre, scale), atol=1e-5
-    )
+    assert torch.allclose(mocl.similarity(e * factor, 7 * centre, scale), mocl.similarity(e, centre, scale), atol=1e-5)
 
 
 @pytest.mark.parametrize("scale", ["patch", "batch"])

@@ -29,9 +29,7 @@ def test_numbers_are_text_and_say_what_the_audit_says(generated: Path) -> None:
     assert numbers["audit:label_effect_4"] == "−0.0035"
 
 
-def test_figures_exist_in_both_modes_and_are_the_same_bytes_each_time(
-    generated: Path, tmp_path: Path
-) -> None:
+def test_figures_exist_in_both_modes_and_are_the_same_bytes_each_time(generated: Path, tmp_path: Path) -> None:
     book.generate(ROOT / "results", tmp_path)
     names = {path.name for path in generated.glob("*.svg")}
     assert {"audit_jensen-light.svg", "audit_jensen-dark.svg"} <= names

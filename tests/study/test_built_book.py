@@ -59,9 +59,7 @@ def browser() -> Iterator[Any]:
     if CHROMIUM is None:
         pytest.skip("chromium is not installed")
     with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
-        )
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         yield chromium
         chromium.close()
 
@@ -140,9 +138,7 @@ def test_every_page_reads_well(html: Path, browser: Any, size: str, mode: str) -
 @pytest.mark.browser
 def test_the_check_sees_a_wide_page_and_an_outside_request(tmp_path: Path, browser: Any) -> None:
     page = tmp_path / "p.html"
-    page.write_text(
-        '<article><p style="width: 900px; color: #999">x</p></article><img src="http://127.0.0.1:9/x.png">'
-    )
+    page.write_text('<article><p style="width: 900px; color: #999">x</p></article><img src="http://127.0.0.1:9/x.png">')
     visit = Visit(browser, "phone", "light")
     opened = visit.open(page)
     assert opened.evaluate(SIDEWAYS) > 0
