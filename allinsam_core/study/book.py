@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 
-from allinsam_core.study import audit_page
+from allinsam_core.study import audit_page, table3_page
 from allinsam_core.study.fragments import PALETTES, Draw, Fragments, Palette
 
 Section = Callable[[Path], Fragments]
-SECTIONS: tuple[Section, ...] = (audit_page.fragments,)
+SECTIONS: tuple[Section, ...] = (
+    audit_page.fragments,
+    partial(table3_page.fragments, profile="mini"),
+    partial(table3_page.fragments, profile="smoke"),
+)
 NUMBERS = "numbers.json"
 
 
