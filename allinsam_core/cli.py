@@ -8,7 +8,9 @@ from typing import Annotated
 
 import typer
 
+from allinsam_core.annotation.command import annotate
 from allinsam_core.data.command import app as data
+from allinsam_core.learning.segment import segment
 from allinsam_core.metrics.score import command as score
 from allinsam_core.study.command import app as book
 from allinsam_core.study.notebook import app as notebook
@@ -17,6 +19,8 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_show_locals=False, hel
 app.add_typer(data, name="data")
 app.add_typer(book, name="book")
 app.add_typer(notebook, name="notebook")
+app.command("annotate")(annotate)
+app.command("segment")(segment)
 app.command("score")(score)
 
 

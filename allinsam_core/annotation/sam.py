@@ -29,6 +29,7 @@ from segment_anything.modeling import (  # noqa: E402
     Sam,
     TwoWayTransformer,
 )
+from segment_anything.utils.transforms import ResizeLongestSide as ResizeLongestSide  # noqa: E402
 
 MODELS = ("mini", "vit_b", "vit_l", "vit_h")
 REDUCTION = {"mini": 8, "vit_b": 32, "vit_l": 32, "vit_h": 32}  # the adapter's bottleneck is D // this

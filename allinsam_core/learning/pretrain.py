@@ -25,16 +25,16 @@ from allinsam_core.learning.train import StepLoss, TrainSettings
 
 AUGMENT = AugmentSettings(zoom=0.45, stain=0.4, shift=0.05, blur=0.3, noise=0.04, on_nuclei=0.8, colour=0.12)
 SETTINGS = TrainSettings(
-    steps=3600,
+    steps=2000,
     batch_size=8,
     learning_rate=1e-3,
     weight_decay=0.05,
-    warmup=200,
+    warmup=100,
     final_rate=1e-6,
     clip=1.0,
     precision="bf16",
     checkpoint_every=200,
-    validate_every=900,
+    validate_every=500,
 )
 FIELD = 150  # px of the training images that fill mini-SAM's input
 NUCLEUS = 22.0  # px, median equivalent diameter that every source is rescaled to

@@ -28,7 +28,7 @@ class PretrainConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     seed: int = 0
-    simulated: int = 2500  # tiles, 256 px
+    simulated: int = 1500  # tiles, 256 px
     simulated_held_out: int = 64
     stained_held_out: int = 15
     shares: dict[str, float] = {"simulated": 0.45, "stained": 0.3, "rendered": 0.22, "fluorescence": 0.03}
@@ -74,7 +74,7 @@ def gather(config: PretrainConfig, dsb_root: Path) -> Sources:
     parts = {
         "simulated": simulated_tiles(config.simulated, 1_000_000),
         "stained": stained[config.stained_held_out :],
-        "rendered": [recolour.as_stained(c, s) for c in raw for s in range(2)],
+        "rendered": [recolour.as_stained(c, config.seed) for c in raw],
         "fluorescence": raw,
     }
     cases, weights = [], []

@@ -29,7 +29,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 EPSILON = 1e-6  # HoVer-Net's guard against division by zero; it also decides ties between equal ratios
-DENSE_CELLS = 1 << 21  # largest overlap table counted directly; 16 MiB of counts
+DENSE_CELLS = 1 << 23  # largest overlap table counted directly: 2900 × 2900 labels, 64 MiB of counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +139,11 @@ def _ranked(labels: np.ndarray) -> tuple[np.ndarray, int]:
         present[0] = True
         ranks = np.cumsum(present) - 1
         return ranks[labels], int(ranks[-1]) + 1
-    values, inverse = np.unique(labels, return_inverse=True)
-    without_background = int(values[0] != 0)
-    return inverse.reshape(labels.shape) + without_background, len(values) + without_background
+    nucleus = labels != 0
+    values, inverse = np.unique(labels[nucleus], return_inverse=True)
+    ranked = np.zeros(labels.shape, dtype=np.int64)
+    ranked[nucleus] = inverse + 1
+    return ranked, len(values) + 1
 
 
 def _largest_iou_pairs(overlaps: _Overlaps, iou: np.ndarray) -> np.ndarray:

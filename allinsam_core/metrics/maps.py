@@ -61,9 +61,7 @@ def recognise(values: np.ndarray, path: Path) -> Kind:
         raise ValueError(f"{path}: dtype {values.dtype}, expected bool, integer or float")
     low, high = values.min(), values.max()
     if not (low >= 0 and np.isfinite(high)):  # NaN fails too
-        raise ValueError(
-            f"{path}: values from {low} to {high}, expected finite values ≥ 0 with 0 = background"
-        )
+        raise ValueError(f"{path}: values from {low} to {high}, expected finite values ≥ 0 with 0 = background")
     top = 1 if values.dtype.kind == "f" else np.iinfo(values.dtype).max
     if any(np.all((values == 0) | (values == foreground)) for foreground in (1, top)):
         return "binary"
@@ -72,9 +70,7 @@ def recognise(values: np.ndarray, path: Path) -> Kind:
             return "probability"
         if np.all(values == np.floor(values)):
             return "labels"
-        raise ValueError(
-            f"{path}: {values.dtype} up to {high}, expected probabilities in [0, 1] or whole labels"
-        )
+        raise ValueError(f"{path}: {values.dtype} up to {high}, expected probabilities in [0, 1] or whole labels")
     if values.dtype.itemsize > 1 or _is_numbering(values):
         return "labels"
     return "probability"
@@ -86,8 +82,7 @@ def common_kind(kinds: Mapping[Path, Kind]) -> Kind:
     if {"labels", "probability"} <= found:
         labels, prob = (next(p for p, k in kinds.items() if k == kind) for kind in ("labels", "probability"))
         raise ValueError(
-            f"{labels} looks like a label map, {prob} like a probability map; "
-            "expected one kind: state it with --kind"
+            f"{labels} looks like a label map, {prob} like a probability map; expected one kind: state it with --kind"
         )
     for kind in ("labels", "probability"):
         if kind in found:
@@ -102,9 +97,7 @@ def as_labels(values: np.ndarray, path: Path) -> np.ndarray:
     if values.dtype.kind in "iu":
         return values
     if values.dtype.kind == "f" and not np.all(values == np.floor(values)):
-        raise ValueError(
-            f"{path}: {values.dtype} with fractions, expected whole labels; is it a probability map?"
-        )
+        raise ValueError(f"{path}: {values.dtype} with fractions, expected whole labels; is it a probability map?")
     return values.astype(np.int64)
 
 

@@ -133,14 +133,14 @@ def _counts_of_levels(prob: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, 
 def _counts_of_values(prob: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The same for floats: one entry per distinct value, exact, by a single sort.
 
-    Non-negative IEEE floats order like their bit patterns, and up to 1.0 the top bit is free: shifted left,
-    the pattern carries the pixel's class in its last bit through the sort.
+    Non-negative IEEE floats order like their bit patterns. Shifted left by one, the pattern loses its sign
+    (so that -0.0 is 0.0) and carries the pixel's class in its last bit through the sort.
     """
-    bits = (prob.ravel() + prob.dtype.type(0)).view(np.uint32 if prob.dtype == np.float32 else np.uint64)  # no -0.0
-    keys = np.sort((bits << bits.dtype.type(1)) | truth.ravel())
-    values = keys >> keys.dtype.type(1)
+    bits: np.ndarray = prob.ravel().view(np.uint32 if prob.dtype == np.float32 else np.uint64)
+    keys = np.sort((bits << 1) | truth.ravel())
+    values = keys >> 1
     last = np.append(np.flatnonzero(values[1:] != values[:-1]), len(values) - 1)
-    upto = np.cumsum(keys & keys.dtype.type(1), dtype=np.int64)[last]
+    upto = np.cumsum(keys & 1, dtype=np.int64)[last]
     positives = np.diff(upto, prepend=0)
     return np.diff(last, prepend=-1) - positives, positives
 

@@ -40,18 +40,14 @@ class PairedTest:
     n_nonzero: int
 
 
-def bootstrap_mean(
-    values: ArrayLike, *, confidence: float = 0.95, resamples: int = 10_000, seed: int = 0
-) -> Interval:
+def bootstrap_mean(values: ArrayLike, *, confidence: float = 0.95, resamples: int = 10_000, seed: int = 0) -> Interval:
     """Percentile bootstrap interval of the mean over images (Efron & Tibshirani 1993, chapter 13).
 
     values: (n,) one finite score per image; drop undefined ones knowingly, a NaN is an error. One image has
     no interval (NaN); equal scores have one of width zero. The same seed gives the same interval.
     """
     values = _finite(values, "values")
-    return clustered_bootstrap_mean(
-        values, range(len(values)), confidence=confidence, resamples=resamples, seed=seed
-    )
+    return clustered_bootstrap_mean(values, range(len(values)), confidence=confidence, resamples=resamples, seed=seed)
 
 
 def clustered_bootstrap_mean(
@@ -71,9 +67,7 @@ def clustered_bootstrap_mean(
     """
     values = _finite(values, "values")
     if len(clusters) != len(values):
-        raise ValueError(
-            f"{len(values)} values but {len(clusters)} cluster names, expected one name per value"
-        )
+        raise ValueError(f"{len(values)} values but {len(clusters)} cluster names, expected one name per value")
     number = {name: index for index, name in enumerate(dict.fromkeys(clusters))}
     member = np.array([number[name] for name in clusters])
     total, size = np.bincount(member, values), np.bincount(member)
@@ -136,9 +130,7 @@ def paired_wilcoxon_against(reference: ArrayLike, rivals: Mapping[str, ArrayLike
     """Reference − rival for every rival, p values adjusted by Holm over the family of rivals."""
     tests = {name: paired_wilcoxon(reference, values) for name, values in rivals.items()}
     adjusted = holm([test.p_value for test in tests.values()])
-    return {
-        name: replace(test, p_holm=float(p)) for (name, test), p in zip(tests.items(), adjusted, strict=True)
-    }
+    return {name: replace(test, p_holm=float(p)) for (name, test), p in zip(tests.items(), adjusted, strict=True)}
 
 
 def _finite(values: ArrayLike, name: str) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The audit's figures, drawn for one colour mode at a time. Sized to stay legible on a phone (4.8 in wide)."""
+"""The audit's figures, one colour mode at a time, sized to stay legible on a phone."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def jensen(palette: Palette) -> Figure:
     for column, marker, colour in (("IoU", "D", palette.second), ("ADJ", "o", palette.first)):
         slack = [check.slack.centre for check in checks[column]]
         axes.plot(slack, rows, marker, color=colour, markersize=6, label=f"printed {column}")
-    names = [f"{check.row.label}, {check.row.method}, {check.row.training_data}" for check in checks["IoU"]]
+    names = [check.row.name for check in checks["IoU"]]
     axes.set_yticks(rows, names, fontsize=8.5)
     axes.invert_yaxis()
     axes.set_xlim(-0.0135, 0.0045)

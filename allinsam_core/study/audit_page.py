@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from allinsam_core.study.interval import Verdict
 from allinsam_core.study.published import CELLS, table1, table2, table3
 
 COLUMN_RECORD = Path("audit") / "column_average.csv"
-_WORDS: dict[Verdict, str] = {"holds": "possible", "fails": "**impossible**", "undecided": "undecided"}
+_WORDS: dict[Verdict, str] = {"holds": "yes", "fails": "**no**", "undecided": "undecided"}
 
 
 def fragments(results: Path) -> Fragments:
@@ -177,7 +178,15 @@ def _jensen_table() -> str:
         ]
         for check, other in zip(audit.jensen("IoU"), audit.jensen("ADJ"), strict=True)
     ]
-    header = ("Row of Table 3", "Dice", "smallest mean Jaccard", "IoU", "as mean Jaccard", "ADJ", "as mean Jaccard")
+    header = (
+        "Row of Table 3",
+        "Dice",
+        "smallest mean Jaccard",
+        "IoU",
+        "possible?",
+        "ADJ",
+        "possible?",
+    )
     return markdown_table(header, rows)
 
 
@@ -188,7 +197,7 @@ def _average_table() -> str:
             scores, weight = fit.check.scores, fit.check.weight
             rows.append(
                 [
-                    f"{cell}: {fit.check.row.name}",
+                    f"{cell.capitalize()}: {fit.check.row.name}",
                     score(scores.injured),
                     score(scores.normal),
                     score(scores.average),
@@ -197,7 +206,15 @@ def _average_table() -> str:
                     "fits" if fit.fits else "**does not fit**",
                 ]
             )
-    header = ("Row of Table 1", "injured", "normal", "average, printed", "at common weight", "implied weight", "")
+    header = (
+        "Row of Table 1",
+        "injured",
+        "normal",
+        "average, printed",
+        "at common weight",
+        "implied weight",
+        "",
+    )
     return markdown_table(header, rows)
 
 
@@ -211,14 +228,14 @@ def _duel_table() -> str:
                 if duel.training_data == amount:
                     text = signed(duel.difference.centre)
                     cells.append(text if duel.verdict == "holds" else f"**{text}**")
-            rows.append([f"{label.lower()} labels, {amount}", *cells])
+            rows.append([f"{label}, {amount}", *cells])
     return markdown_table(("All-in-SAM − nnU-Net", *rankings.METRICS), rows)
 
 
 def _column_table(summaries: tuple[Summary, ...]) -> str:
     rows = [
         [
-            f"shift {s.setting.shift:g} px, waviness ± {s.setting.amplitude:g} px over {s.setting.correlation:g} px",
+            "shift {shift:g} px, waves ± {amplitude:g} px over {correlation:g} px".format(**asdict(s.setting)),
             score(s.dice),
             score(audit.jaccard_of_dice(s.dice)),
             score(s.jaccard),
@@ -227,5 +244,12 @@ def _column_table(summaries: tuple[Summary, ...]) -> str:
         ]
         for s in summaries
     ]
-    header = ("Error put on the true outlines", "Dice", "smallest mean Jaccard", "Jaccard", "column average", "gap")
+    header = (
+        "Error put on the true outlines",
+        "Dice",
+        "smallest mean Jaccard",
+        "Jaccard",
+        "column average",
+        "gap",
+    )
     return markdown_table(header, rows)

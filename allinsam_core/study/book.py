@@ -1,26 +1,32 @@
-"""Writes what the book substitutes: numbers, tables and figures, all computed here, none typed in the text."""
+"""Writes what the book substitutes: numbers, tables and figures, computed, none typed."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 
-from allinsam_core.study import audit_page
+from allinsam_core.study import audit_page, table3_page
 from allinsam_core.study.fragments import PALETTES, Draw, Fragments, Palette
 
 Section = Callable[[Path], Fragments]
-SECTIONS: tuple[Section, ...] = (audit_page.fragments,)
+SECTIONS: tuple[Section, ...] = (
+    audit_page.fragments,
+    partial(table3_page.fragments, profile="mini"),
+    partial(table3_page.fragments, profile="smoke"),
+)
 NUMBERS = "numbers.json"
 
 
 def generate(results: Path, out: Path, sections: tuple[Section, ...] = SECTIONS) -> list[Path]:
     """Write `numbers.json`, one `.md` a table and a light and a dark `.svg` a figure into `out`.
 
-    results: the study's folder of rows and run records. A missing record raises; two sections that write the same
-    name raise; what an earlier call left in `out` and this one does not write is removed, so nothing goes stale.
+    results: the study's folder of rows and run records. A missing record raises; two sections that write the
+    same name raise. Tables and figures of an earlier call that are not written again are removed from `out`.
     """
     out.mkdir(parents=True, exist_ok=True)
     numbers: dict[str, str] = {}
@@ -52,7 +58,7 @@ def _new(path: Path, written: list[Path]) -> Path:
 
 
 def _save(draw: Draw, palette: Palette, path: Path) -> None:
-    style = {
+    style: dict[Any, object] = {
         "svg.hashsalt": path.stem,  # the same bytes from the same numbers
         "font.size": 10,
         "font.family": "DejaVu Sans",
@@ -70,6 +76,6 @@ def _save(draw: Draw, palette: Palette, path: Path) -> None:
         "axes.axisbelow": True,
         "legend.frameon": False,
     }
-    with mpl.rc_context(style):  # type: ignore[arg-type]
+    with mpl.rc_context(style):
         figure = draw(palette)
         figure.savefig(path, transparent=True, bbox_inches="tight", metadata={"Date": None})

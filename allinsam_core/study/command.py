@@ -25,7 +25,7 @@ def generate_command(
 def check_command(
     html: Annotated[Path, typer.Argument(help="Folder of built pages.")] = Path("book/_build/html"),
 ) -> None:
-    """Check the built pages: links, images, alternative text, no outside request, no traceback, page weight."""
+    """Check the built pages: links, images, alternative text, outside requests, tracebacks, weight."""
     from allinsam_core.study.linkcheck import check
 
     problems = check(html)

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from allinsam_core.annotation.weak import WeakSettings
 from allinsam_core.baselines.otsu import OtsuSettings
 from allinsam_core.baselines.unet import UNetSettings
 from allinsam_core.learning.augment import AugmentSettings
@@ -39,6 +40,14 @@ class SamSettings(Frozen):
     trainable: Literal["adapter", "everything"] = "adapter"
 
 
+class AnnotatorSettings(Frozen):
+    """The SAM that turns boxes into the masks of label "weak", and how the boxes are drawn."""
+
+    name: Literal["mini", "vit_b", "vit_l", "vit_h"] = "mini"
+    weights: str = "shipped"
+    boxes: WeakSettings = WeakSettings()
+
+
 class DataSettings(Frozen):
     """Which images. The fraction's rule and crop side are METHOD's reading of the paper's 4 % and 0.5 %."""
 
@@ -61,6 +70,7 @@ class RunConfig(Frozen):
     seed: int = 0
     base_weights: str = ""  # sha256 of the weights the model stands on; "" where there are none
     data: DataSettings = DataSettings()
+    annotator: AnnotatorSettings | None = None  # who made the labels; None: label "complete", the truth
     model: Model
     window: WindowSettings = WindowSettings()
     train: TrainSettings = TrainSettings()
@@ -97,18 +107,19 @@ class Profile(Frozen):
         if method not in self.methods:
             raise ValueError(f"profile {self.name} has no method {method!r}; it has {', '.join(self.methods)}")
         settings = merged(self.common, self.methods[method])
-        settings.pop("fractions", None)
-        settings.pop("seeds", None)
+        for narrowed in ("labels", "fractions", "seeds"):
+            settings.pop(narrowed, None)
+        if label == "complete":
+            settings.pop("annotator", None)
         named = {"profile": self.name, "method": method, "label": label, "fraction": fraction, "seed": seed}
         return RunConfig.model_validate({**settings, **named, "base_weights": base_weights(settings["model"])})
 
     def grid(self) -> list[RunConfig]:
-        """Every run of the profile. A method may narrow the fractions or seeds that mean nothing to it."""
+        """Every run of the profile. A method may narrow labels, fractions or seeds that mean nothing to it."""
         runs = []
         for method, own in self.methods.items():
-            fractions = own.get("fractions", self.fractions)
-            seeds = own.get("seeds", self.seeds)
-            runs += [self.run(method, la, fr, se) for la, fr, se in product(self.labels, fractions, seeds)]
+            axes = (own.get(name, getattr(self, name)) for name in ("labels", "fractions", "seeds"))
+            runs += [self.run(method, *point) for point in product(*axes)]
         return runs
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from IPython.display import Image
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from skimage.segmentation import find_boundaries
@@ -41,6 +43,32 @@ def _axes(figure: Figure) -> Axes:
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
     return axes
+
+
+def shown(figure: Figure | None, alt: str) -> Image | None:
+    """The figure as a notebook's picture, on white so that it reads on light and dark pages. alt: what it shows."""
+    if figure is None:
+        return None
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=150, facecolor="white")
+    return Image(buffer.getvalue(), format="png", width=round(96 * figure.get_figwidth()), alt=alt)
+
+
+def cost(record: dict[str, Any]) -> pd.DataFrame:
+    """What a run took, as one column: parameters, seconds, memory, device, commit."""
+    environment = record["environment"]
+    facts = {
+        "parameters, total": f"{record['parameters']['total']:,}",
+        "parameters, trained": f"{record['parameters']['trained']:,}",
+        "training images": record["training_part"]["images"],
+        "training pixels": f"{record['training_part']['pixels']:,}",
+        "fit, s": round(record["fit_seconds"], 1),
+        "predict, s": round(record["predict_seconds"], 1),
+        "peak memory, MiB": round(record["peak_memory_bytes"] / 2**20),
+        "device": f"{environment['device']}: {environment['device_name']}, {environment['threads']} threads",
+        "commit": record["commit"],
+    }
+    return pd.DataFrame({"this run": facts})
 
 
 def learning_curve(record: dict[str, Any]) -> Figure | None:

@@ -1,4 +1,4 @@
-"""What package code hands to the book: formatted numbers, Markdown tables and figures for both colour modes."""
+"""What package code hands to the book: formatted numbers, Markdown tables, figures in two modes."""
 
 from __future__ import annotations
 

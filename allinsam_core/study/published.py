@@ -73,7 +73,7 @@ class Table3Row:
 
     @property
     def name(self) -> str:
-        return f"{self.label.lower()} labels, {self.method}, {self.training_data}"
+        return f"{self.label}, {self.method}, {self.training_data}"
 
 
 def printed(value: float) -> Interval:

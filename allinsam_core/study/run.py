@@ -16,7 +16,9 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from allinsam_core.data import fractions, monuseg, simulate
+from allinsam_core.annotation import sam
+from allinsam_core.annotation.weak import weak_cases
+from allinsam_core.data import fractions, monuseg, simulate, splits
 from allinsam_core.data.case import Case, Split
 from allinsam_core.data.root import data_root
 from allinsam_core.learning import checkpoint, instances
@@ -33,7 +35,9 @@ def cases(data: DataSettings, root: Path | None) -> dict[Split, list[Case]]:
         made = simulate.cohort(**data.simulated)
         return {split: [c for c in made if c.split == split] for split in ("train", "val", "test")}
     folder = root if root is not None else data_root()
-    return {split: monuseg.load(folder, split) for split in ("train", "val", "test")}
+    found: dict[Split, list[Case]] = {split: monuseg.load(folder, split) for split in ("train", "val", "test")}
+    splits.refuse_overlap(**found)
+    return found
 
 
 def is_finished(config: RunConfig, results: Path) -> bool:
@@ -59,11 +63,12 @@ def execute(
         return folder
     started = time.time()
     data = cases(config.data, root)
-    train = training_part(config, data["train"])
+    labelled = {split: annotated(config, data[split], work / "weak") for split in ("train", "val")}
+    train = training_part(config, labelled["train"])
     method = methods.build(config, device)
     scratch = work / config.profile / config.run_id
     clock = time.monotonic()
-    learned = method.fit(train, data["val"], scratch) if train else {}
+    learned = method.fit(train, labelled["val"], scratch) if train else {}
     fit_seconds = learned.pop("seconds", time.monotonic() - clock)
     clock = time.monotonic()
     rows = score(config, method, data["test"], scratch / "maps" if maps else None)
@@ -91,10 +96,19 @@ def execute(
     return folder
 
 
+def annotated(config: RunConfig, images: list[Case], cache: Path) -> list[Case]:
+    """The images with the labels a method may learn from: the truth, or SAM's masks of the true boxes.
+
+    Label "weak" leaves no true mask to training or validation; only the test images keep theirs.
+    """
+    if config.annotator is None:
+        return images
+    annotator = sam.build(config.annotator.name, sam.weights_file(config.annotator.weights))
+    return [weak.case for weak in weak_cases(images, annotator, config.annotator.boxes, cache)]
+
+
 def training_part(config: RunConfig, train: list[Case]) -> list[Case]:
     """The declared part of the training images; fraction 0 is no training at all."""
-    if config.label == "weak":
-        raise NotImplementedError("weak labels need the annotation stage in the study; not wired up yet")
     if config.fraction == 0:
         return []
     return fractions.subset(train, config.fraction, config.seed, config.data.rule, config.data.crop)

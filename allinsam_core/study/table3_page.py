@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from allinsam_core.study.tables import METHOD_NAMES, TABLE3_METRICS, Cell, Row, 
 
 
 def fragments(results: Path, profile: str = "mini") -> Fragments:
-    """Numbers `<profile>:…`, tables `<profile>-…` and figures `<profile>-…` of one profile."""
+    """Numbers `<profile>:…`, tables and figures `<profile>_…` of one profile. Raises ValueError without runs."""
     scores = tables.collect(results, profile)
     pixel = tables.rows(scores, tuple(TABLE3_METRICS))
     instances = tables.rows(scores, tables.INSTANCE_METRICS)
@@ -29,40 +30,31 @@ def fragments(results: Path, profile: str = "mini") -> Fragments:
         stem = f"{profile}:{row.method}:{row.label}:{row.fraction:g}"
         for metric, cell in row.cells.items():
             numbers[f"{stem}:{metric}"] = score(cell.ours.mean, 3)
+    labels = sorted({row.label for row in pixel})
+    beside = {f"{profile}_table3_{la}": _table(pixel, la, TABLE3_METRICS, _cell) for la in labels}
+    parted = {f"{profile}_instances_{la}": _table(instances, la, tables.INSTANCE_METRICS, _ours) for la in labels}
     return Fragments(
         numbers=numbers,
-        tables={
-            f"{profile}-table3": _beside_paper(pixel),
-            f"{profile}-instances": _plain(instances),
-            f"{profile}-runs": _runs(runs.astype(str)),
-        },
+        tables={**beside, **parted, f"{profile}_runs": _runs(runs.astype(str))},
         figures={
-            f"{profile}-dice": partial(figures.dice_by_fraction, scores),
-            f"{profile}-per-image": partial(figures.per_image_by_method, scores, "dice"),
+            f"{profile}_dice": partial(figures.dice_by_fraction, scores),
+            f"{profile}_per_image": partial(figures.per_image_by_method, scores, "dice"),
         },
     )
 
 
-def _beside_paper(rows: list[Row]) -> str:
-    header = ["Label", "Method", "Training data", *(f"`{m}`" for m in TABLE3_METRICS), "images × seeds"]
+def _table(rows: list[Row], label: str, metrics: Iterable[str], cell: Callable[[Cell], str]) -> str:
+    """One line per method and amount of data; a cell per metric; at the end how many images and seeds."""
+    header = ["Training data", "Method", *(f"`{m}`" for m in metrics), "images × seeds"]
     lines = []
     for row in rows:
-        cells = [_cell(c) for c in row.cells.values()]
-        lines.append(
-            [row.label, METHOD_NAMES.get(row.method, row.method), fraction_name(row.fraction), *cells, _n(row)]
-        )
-    return markdown_table(header, lines, text_columns=3)
-
-
-def _plain(rows: list[Row]) -> str:
-    header = ["Label", "Method", "Training data", *(f"`{m}`" for m in tables.INSTANCE_METRICS), "images × seeds"]
-    lines = []
-    for row in rows:
-        cells = [_ours(c) for c in row.cells.values()]
-        lines.append(
-            [row.label, METHOD_NAMES.get(row.method, row.method), fraction_name(row.fraction), *cells, _n(row)]
-        )
-    return markdown_table(header, lines, text_columns=3)
+        if row.label != label:
+            continue
+        first = next(iter(row.cells.values()))
+        cells = [cell(row.cells[m]) for m in metrics]
+        n = f"{first.ours.n} × {first.seeds}"
+        lines.append([fraction_name(row.fraction), METHOD_NAMES.get(row.method, row.method), *cells, n])
+    return markdown_table(header, lines, text_columns=2)
 
 
 def _runs(runs: pd.DataFrame) -> str:
@@ -78,8 +70,3 @@ def _cell(cell: Cell) -> str:
 
 def _ours(cell: Cell) -> str:
     return f"**{score(cell.ours.mean, 3)}** [{score(cell.ours.low, 3)}, {score(cell.ours.high, 3)}]"
-
-
-def _n(row: Row) -> str:
-    cell = next(iter(row.cells.values()))
-    return f"{cell.ours.n} × {cell.seeds}"

@@ -100,7 +100,8 @@ def _cell(group: pd.DataFrame, metric: str, printed: Table3Row | None) -> Cell:
     ours = clustered_bootstrap_mean(known[metric].to_numpy(), known["image"].tolist())
     by_seed = known.groupby("seed")[metric].mean()
     column = TABLE3_METRICS.get(metric)
-    value = getattr(printed, column) if printed is not None and column else None
+    comparable = printed is not None and column and not group["simulated"].any()
+    value = getattr(printed, column) if comparable else None
     return Cell(value, ours, len(by_seed), float(by_seed.std()))
 
 

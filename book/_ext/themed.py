@@ -1,6 +1,7 @@
 """The directive {themed-figure} NAME: a figure drawn twice, NAME-light.svg and NAME-dark.svg.
 
-The theme shows the one that suits the reader's mode. Caption, number and alt text are shared; alt text is required.
+The style sheet shows the one that suits the reader's mode. Caption, number and alt text are shared; alt is
+required.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ class ThemedFigure(Figure):
         light = next(iter(figure.findall(nodes.image)))
         dark = light.deepcopy()
         dark["uri"] = f"{name}-dark.svg"
-        light["classes"].append("only-light")
-        dark["classes"].append("only-dark")
+        figure["ids"], figure["names"] = light["ids"] + figure["ids"], light["names"] + figure["names"]
+        for image, mode in ((light, "light"), (dark, "dark")):
+            image["ids"], image["names"] = [], []
+            image["classes"] += [f"themed-{mode}", "dark-light"]  # dark-light: the theme lays no white ground
         figure.insert(1, dark)
         return result
 

@@ -106,9 +106,7 @@ def test_rule(values: np.ndarray, kind: str) -> None:
     assert maps.recognise(values, NOWHERE) == kind
 
 
-@pytest.mark.parametrize(
-    "values", [LABELS - 1, LABELS - 0.5, LABELS + 0.5, np.where(LABELS, np.nan, 0), LABELS * 1j]
-)
+@pytest.mark.parametrize("values", [LABELS - 1, LABELS - 0.5, LABELS + 0.5, np.where(LABELS, np.nan, 0), LABELS * 1j])
 def test_values_of_no_kind(values: np.ndarray) -> None:
     with pytest.raises(ValueError, match=r"map\.png: .*expected"):
         maps.recognise(values, NOWHERE)
@@ -124,9 +122,7 @@ def test_a_folder_has_one_kind() -> None:
 
 
 def test_reading_as_another_kind() -> None:
-    assert maps.as_probability(np.array([[0, 51, 255]], np.uint8), NOWHERE) == pytest.approx(
-        np.array([[0, 0.2, 1]])
-    )
+    assert maps.as_probability(np.array([[0, 51, 255]], np.uint8), NOWHERE) == pytest.approx(np.array([[0, 0.2, 1]]))
     assert maps.as_labels(np.array([[0.0, 7.0]]), NOWHERE).dtype == np.int64
     with pytest.raises(ValueError, match=r"map.png: uint16 from 0 to 5, expected probabilities"):
         maps.as_probability(LABELS.astype(np.uint16), NOWHERE)

@@ -51,7 +51,9 @@ def test_eight_bit_rounds_half_up_and_then_compares() -> None:
     near = np.array([[0.7000, 0.7001]])
     assert evaluate(near, np.array([[0, 1]])).auc == 1.0
     assert evaluate(near, np.array([[0, 1]]), eight_bit=True).auc == 0.5
-    assert evaluate(np.array([[127, 128]], dtype=np.uint8), np.array([[1, 1]])).recall == 0.5
+    levels = np.array([[127, 128]], dtype=np.uint8)
+    assert evaluate(levels, np.array([[1, 1]])).recall == 0.5
+    assert evaluate(levels, np.array([[1, 1]]), threshold=127 / 255).recall == 1.0  # the threshold is foreground
 
 
 def test_column_iou_is_per_column_not_per_image_or_row() -> None:
@@ -94,9 +96,10 @@ def cases() -> list[tuple[str, np.ndarray, np.ndarray]]:
         ("float64", smooth, truth),
         ("float32", smooth.astype(np.float32), truth),
         ("float16", smooth.astype(np.float16), truth),
+        ("big-endian", smooth.astype(">f4"), truth),
         ("uint8", (smooth * 255).astype(np.uint8), truth),
         ("bool", smooth > 0.5, truth),
-        ("negative zero", np.where(smooth == 0, -0.0 * rng.integers(0, 2, truth.shape), smooth), truth),
+        ("negative zero", np.where((smooth == 0) & truth, -0.0, smooth), truth),
         ("strided", np.repeat(smooth, 2, axis=1)[:, ::2], np.asfortranarray(truth)),
         ("labels as truth", smooth, truth * rng.integers(1, 900, truth.shape)),
     ]

@@ -89,6 +89,7 @@ def test_wilcoxon_by_hand() -> None:
     assert paired_wilcoxon(np.arange(1.0, 7), np.zeros(6)).p_value == pytest.approx(2 / 64)
 
 
+@pytest.mark.filterwarnings("error")
 def test_wilcoxon_without_differences_and_with_one_pair() -> None:
     same = paired_wilcoxon([0.5, 0.6], [0.5, 0.6])
     assert (same.p_value, same.statistic, same.n, same.n_nonzero, same.difference) == (1.0, 0.0, 2, 0, 0.0)

@@ -1,0 +1,194 @@
+"""From boxes to masks: SAM as annotator (Kirillov et al. 2023, arXiv 2304.02643; paper, §3.1).
+
+One embedding per window, shared by all its boxes; the mask decoder runs on all boxes at once. Preprocessing and
+postprocessing are segment-anything's own (`ResizeLongestSide`, `Sam.preprocess`, `Sam.postprocess_masks`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+import torch
+
+from allinsam_core.annotation.boxes import validate
+from allinsam_core.annotation.sam import MiniGeometry, ResizeLongestSide, Sam, decode
+from allinsam_core.annotation.windows import Window, assign
+
+MINI_FIELD = 150  # px of an image at MINI_SPACING that fill mini-SAM's input, as in its pre-training
+MINI_SPACING = 0.25  # µm/px
+SMALLEST_FIELD = 16
+PIXELS_AT_ONCE = 2**23  # of full-size logits; bounds the memory of one decoder batch
+
+
+def default_field(sam: Sam, spacing: float) -> int | None:
+    """Side of a window in image pixels. mini-SAM: 37.5 µm, the scale it was trained at; else None, the whole image.
+
+    spacing: µm per pixel. Rounded to an even number of pixels, at least 16.
+    """
+    if not (np.isfinite(spacing) and spacing > 0):
+        raise ValueError(f"spacing is {spacing}, expected µm per pixel > 0, for instance 0.25 for a 40× scan")
+    if sam.image_encoder.img_size != MiniGeometry().image_size:
+        return None
+    return max(SMALLEST_FIELD, 2 * round(MINI_FIELD * MINI_SPACING / spacing / 2))
+
+
+@dataclass(frozen=True, eq=False)
+class BoxMask:
+    """The mask of one box: mask (h, w) bool, its first pixel (top, left) of the image; score: predicted IoU.
+
+    The mask is cut to its own extent; an empty one has shape (0, 0).
+    """
+
+    top: int
+    left: int
+    mask: np.ndarray
+    score: float
+
+    def full(self, shape: tuple[int, int]) -> np.ndarray:
+        """(H, W) bool: the mask in its image."""
+        canvas = np.zeros(shape, dtype=bool)
+        height, width = self.mask.shape
+        canvas[self.top : self.top + height, self.left : self.left + width] = self.mask
+        return canvas
+
+
+class BoxAnnotator:
+    """Answers boxes on one image at a time with any `Sam`; embeddings are kept until the next `set_image`.
+
+    field: window side in image pixels (`default_field`), None = the whole image. batch: most boxes per decoder call.
+    multimask: of SAM's three candidates, keep the one with the highest predicted IoU, instead of its single mask.
+    """
+
+    def __init__(
+        self, sam: Sam, field: int | None, overlap: float = 0.5, multimask: bool = False, batch: int = 64
+    ) -> None:
+        if batch < 1:
+            raise ValueError(f"batch is {batch}, expected at least one box")
+        self.sam, self.field, self.overlap = sam.eval(), field, overlap
+        self.multimask, self.batch = multimask, batch
+        self._resize = ResizeLongestSide(sam.image_encoder.img_size)
+        self._image: np.ndarray | None = None
+        self._embeddings: dict[Window, torch.Tensor] = {}
+
+    def set_image(self, image: np.ndarray) -> None:
+        """image: (H, W, 3) uint8 RGB of any size. Forgets the previous image; nothing is computed yet."""
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+            raise ValueError(f"image is {image.dtype} {image.shape}, expected uint8 (H, W, 3) RGB")
+        self._image = image
+        self._embeddings = {}
+
+    @property
+    def image(self) -> np.ndarray:
+        """The current image, (H, W, 3) uint8."""
+        if self._image is None:
+            raise RuntimeError("no image yet; call set_image before asking for masks")
+        return self._image
+
+    def annotate(self, image: np.ndarray, boxes: np.ndarray, source: str = "boxes") -> list[BoxMask]:
+        """`set_image` and `predict` in one."""
+        self.set_image(image)
+        return self.predict(boxes, source)
+
+    def predict(self, boxes: np.ndarray, source: str = "boxes") -> list[BoxMask]:
+        """One mask per box, in order. boxes: (N, 4) XYXY px of the current image, half-open; source names them.
+
+        Raises ValueError for a box that is outside the image, inverted or empty.
+        """
+        return [mask for _, mask in sorted(self._answers(boxes, source), key=lambda pair: pair[0])]
+
+    def embed(self, boxes: np.ndarray) -> None:
+        """Compute the embeddings that `boxes` need, so that a later `predict` only decodes."""
+        self._embed(self._windows(validate(boxes, self._shape, "boxes")))
+
+    @torch.no_grad()
+    def low_res(self, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """SAM's raw answer to every box: logits (N, s, s) float32 over its window, predicted IoUs (N,) float32."""
+        checked = validate(boxes, self._shape, "boxes")
+        windows = self._windows(checked)
+        side = 4 * self.sam.prompt_encoder.image_embedding_size[0]
+        logits, scores = np.empty((len(checked), side, side), np.float32), np.empty(len(checked), np.float32)
+        for rows, _ in self._chunks(windows):
+            low, predicted = self._decode(checked[rows], [windows[r] for r in rows])
+            logits[rows], scores[rows] = low[:, 0].float().cpu().numpy(), predicted.float().cpu().numpy()
+        return logits, scores
+
+    @property
+    def _shape(self) -> tuple[int, int]:
+        return self.image.shape[0], self.image.shape[1]
+
+    def _windows(self, boxes: np.ndarray) -> list[Window]:
+        return assign(boxes, self._shape, self.field, self.overlap)
+
+    def _chunks(self, windows: Sequence[Window]) -> list[tuple[list[int], Window]]:
+        """Rows that one decoder call answers: windows of one size, few enough for the memory. With a window each."""
+        order = sorted(range(len(windows)), key=lambda r: (windows[r].height, windows[r].width, windows[r]))
+        chunks = []
+        for _, group in groupby(order, key=lambda r: (windows[r].height, windows[r].width)):
+            rows = list(group)
+            pixels = max(windows[rows[0]].height * windows[rows[0]].width, self.sam.image_encoder.img_size**2)
+            size = max(1, min(self.batch, PIXELS_AT_ONCE // pixels))
+            chunks += [(rows[i : i + size], windows[rows[i]]) for i in range(0, len(rows), size)]
+        return chunks
+
+    @torch.no_grad()
+    def _answers(self, boxes: np.ndarray, source: str) -> list[tuple[int, BoxMask]]:
+        checked = validate(boxes, self._shape, source)
+        windows = self._windows(checked)
+        answers = []
+        for rows, like in self._chunks(windows):
+            low, scores = self._decode(checked[rows], [windows[r] for r in rows])
+            full = self.sam.postprocess_masks(low, self._input_size(like), (like.height, like.width))
+            masks = (full[:, 0] > self.sam.mask_threshold).cpu().numpy()
+            for row, mask, score in zip(rows, masks, scores.tolist(), strict=True):
+                answers.append((row, _cut(mask, windows[row], self._shape, score)))
+        return answers
+
+    def _input_size(self, window: Window) -> tuple[int, int]:
+        return self._resize.get_preprocess_shape(window.height, window.width, self.sam.image_encoder.img_size)
+
+    @torch.no_grad()
+    def _embed(self, windows: Sequence[Window]) -> None:
+        """Embed what is not yet embedded, a few windows of one size at a time."""
+        new = sorted(set(windows) - self._embeddings.keys(), key=lambda w: (self._input_size(w), w))
+        step = max(1, 2**19 // self.sam.image_encoder.img_size**2)
+        for _, group in groupby(new, key=self._input_size):
+            same = list(group)
+            for start in range(0, len(same), step):
+                part = same[start : start + step]
+                pixels = np.stack([self._resize.apply_image(w.cut(self.image)) for w in part])
+                inputs = torch.from_numpy(pixels).to(self.sam.device).permute(0, 3, 1, 2)
+                embedded = self.sam.image_encoder(self.sam.preprocess(inputs))
+                self._embeddings.update(zip(part, embedded, strict=True))
+
+    def _decode(self, boxes: np.ndarray, windows: Sequence[Window]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Low-resolution logits (N, 1, s, s) and predicted IoUs (N,) of boxes (N, 4) in image pixels."""
+        self._embed(windows)
+        local = boxes.astype(np.float64) - np.array([(w.left, w.top, w.left, w.top) for w in windows])
+        scaled = np.stack(
+            [self._resize.apply_boxes(b, (w.height, w.width))[0] for b, w in zip(local, windows, strict=True)]
+        )
+        prompts = torch.from_numpy(scaled.astype(np.float32)).to(self.sam.device)
+        sparse, _ = self.sam.prompt_encoder(points=None, boxes=prompts, masks=None)
+        embedding = torch.stack([self._embeddings[w] for w in windows])
+        no_mask = self.sam.prompt_encoder.no_mask_embed.weight[:, :, None, None]
+        position = self.sam.prompt_encoder.get_dense_pe()[0]
+        tokens = slice(1, None) if self.multimask else slice(0, 1)
+        logits, scores = decode(self.sam.mask_decoder, embedding, position, sparse, no_mask, tokens)
+        best = scores.argmax(dim=1)
+        row = torch.arange(len(best), device=best.device)
+        return logits[row, best][:, None], scores[row, best]
+
+
+def _cut(mask: np.ndarray, window: Window, shape: tuple[int, int], score: float) -> BoxMask:
+    """The part of a window's mask inside the image, cut to its extent."""
+    first_row, first_column = max(0, -window.top), max(0, -window.left)
+    inside = mask[first_row : shape[0] - window.top, first_column : shape[1] - window.left]
+    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+    if not len(rows):
+        return BoxMask(0, 0, np.zeros((0, 0), dtype=bool), score)
+    tight = inside[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].copy()
+    top, left = window.top + first_row + int(rows[0]), window.left + first_column + int(columns[0])
+    return BoxMask(top, left, tight, score)

@@ -1,0 +1,151 @@
+"""Weak labels: the truth reduced to boxes, and SAM's masks of those boxes in its place (paper, §4; METHOD 4.3)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+import zipfile
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field
+
+from allinsam_core.annotation import boxes as box_rules
+from allinsam_core.annotation.boxes import BoxLaw
+from allinsam_core.annotation.formats.entries import replacing
+from allinsam_core.annotation.merge import merge
+from allinsam_core.annotation.predict import BoxAnnotator, default_field
+from allinsam_core.annotation.sam import Sam, weights_checksum
+from allinsam_core.data.case import Case
+
+VERSION = 1  # raised whenever the same inputs give other masks
+
+
+class WeakSettings(BaseModel):
+    """How boxes are drawn and answered. field None: the model's default for the image's spacing."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    box_law: BoxLaw = "tight"
+    spread: int = Field(default=10, ge=0)  # px, of the random law
+    seed: int = Field(default=0, ge=0)  # of the random law; every case draws its own numbers, by name
+    field: int | None = None
+    overlap: float = Field(default=0.5, ge=0, lt=1)
+    multimask: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class WeakLabels:
+    """case: the image with SAM's instances. provenance: one row per box, as `merge` gives it."""
+
+    case: Case
+    provenance: pd.DataFrame
+
+
+def prompts(case: Case, settings: WeakSettings) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes (N, 4) float32 XYXY px and the label that each box's mask gets.
+
+    tight, random: the label of the true instance. components: the number of the component, see `reference`.
+    """
+    truth = reference(case, settings.box_law)
+    labels = np.flatnonzero(np.bincount(truth.ravel())[1:]) + 1
+    if settings.box_law != "random":
+        return box_rules.tight(truth), labels
+    rng = np.random.default_rng([settings.seed, zlib.crc32(case.name.encode())])
+    return box_rules.random(truth, rng, settings.spread), labels
+
+
+def reference(case: Case, law: BoxLaw) -> np.ndarray:
+    """(H, W) integers: the objects that the boxes of a law were drawn around, numbered as the weak labels are."""
+    return box_rules.component_labels(case.mask) if law == "components" else case.instances
+
+
+def annotate_case(
+    case: Case, sam: Sam, settings: WeakSettings, cache: Path | None = None, checksum: str | None = None
+) -> WeakLabels:
+    """Weak labels of one case, from the cache folder if the same were made before.
+
+    The cache goes by content: image, boxes, labels, SAM's weights and the settings. checksum: of `sam`, if known.
+    A damaged file in the cache is made anew, with a warning.
+    """
+    boxes, labels = prompts(case, settings)
+    field = settings.field if settings.field is not None else default_field(sam, case.spacing)
+    annotator = BoxAnnotator(sam, field, settings.overlap, settings.multimask)
+    file = None
+    if cache is not None:
+        file = cache / f"{_key(case, boxes, labels, checksum or weights_checksum(sam), annotator)}.npz"
+        found = _recall(file, case.instances.shape)
+        if found is not None:
+            return _marked(case, found, settings)
+    masks = annotator.annotate(case.image, boxes, f"{case.name} ({settings.box_law} boxes)")
+    instances, provenance = merge(masks, case.instances.shape, labels.tolist())
+    if file is not None:
+        with replacing(file) as unfinished, unfinished.open("wb") as out:
+            np.savez_compressed(out, instances=instances, provenance=np.array(provenance.to_csv(index=False)))
+    return _marked(case, (instances, provenance), settings)
+
+
+def weak_labels(
+    case: Case,
+    sam: Sam,
+    box_law: BoxLaw = "tight",
+    seed: int = 0,
+    cache: Path | None = None,
+    spread: int = 10,
+    field: int | None = None,
+) -> Case:
+    """The case with SAM's instances in place of the true ones; its source says so ("monuseg, SAM on tight boxes")."""
+    settings = WeakSettings(box_law=box_law, seed=seed, spread=spread, field=field)
+    return annotate_case(case, sam, settings, cache).case
+
+
+def weak_cases(
+    cases: Iterable[Case], sam: Sam, settings: WeakSettings | None = None, cache: Path | None = None
+) -> list[WeakLabels]:
+    """Weak labels of many cases; the checksum of the weights is computed once."""
+    settings = settings or WeakSettings()
+    checksum = weights_checksum(sam)
+    return [annotate_case(case, sam, settings, cache, checksum) for case in cases]
+
+
+def _marked(case: Case, found: tuple[np.ndarray, pd.DataFrame], settings: WeakSettings) -> WeakLabels:
+    instances, provenance = found
+    source = f"{case.source}, SAM on {settings.box_law} boxes"
+    return WeakLabels(replace(case, instances=instances.astype(np.uint16), source=source), provenance)
+
+
+def _key(case: Case, boxes: np.ndarray, labels: np.ndarray, checksum: str, annotator: BoxAnnotator) -> str:
+    """sha256 over everything that the masks depend on; law, spread and seed are in the boxes."""
+    described = {
+        "version": VERSION,
+        "weights": checksum,
+        "shape": case.image.shape,
+        "field": annotator.field,
+        "overlap": annotator.overlap,
+        "multimask": annotator.multimask,
+    }
+    digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
+    for array in (case.image, boxes, labels.astype(np.int64)):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def _recall(file: Path, shape: tuple[int, ...]) -> tuple[np.ndarray, pd.DataFrame] | None:
+    """What an earlier call left in `file`, or None."""
+    if not file.is_file():
+        return None
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            instances, table = stored["instances"], pd.read_csv(StringIO(str(stored["provenance"])))
+        if instances.shape != shape or instances.dtype != np.uint16:
+            raise ValueError(f"instances are {instances.dtype} {instances.shape}, expected uint16 {shape}")
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        warnings.warn(f"{file}: damaged weak labels ({error}); made anew", stacklevel=3)
+        return None
+    return instances, table

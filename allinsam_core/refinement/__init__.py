@@ -1,0 +1,1 @@
+"""Stage 3: molecular-oriented corrective learning (MOCL)."""

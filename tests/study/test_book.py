@@ -1,0 +1,104 @@
+import json
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+
+from allinsam_core.study import book
+from allinsam_core.study.fragments import Fragments, markdown_table, score, signed
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("generated")
+    book.generate(ROOT / "results", out)
+    return out
+
+
+def test_numbers_are_text_and_say_what_the_audit_says(generated: Path) -> None:
+    numbers = json.loads((generated / "numbers.json").read_text(encoding="utf-8"))
+    assert all(isinstance(value, str) and value for value in numbers.values())
+    assert numbers["audit:jensen_adj_rows"] == "11"
+    assert numbers["audit:rows"] == "12"
+    assert (numbers["audit:gap_min"], numbers["audit:gap_max"]) == ("0.0035", "0.0062")
+    assert numbers["audit:label_effect_4"] == "−0.0035"
+
+
+def test_figures_exist_in_both_modes_and_are_the_same_bytes_each_time(generated: Path, tmp_path: Path) -> None:
+    book.generate(ROOT / "results", tmp_path)
+    names = {path.name for path in generated.glob("*.svg")}
+    assert {"audit_jensen-light.svg", "audit_jensen-dark.svg"} <= names
+    for name in names:
+        assert (generated / name).read_bytes() == (tmp_path / name).read_bytes()
+        ElementTree.parse(generated / name)  # well-formed
+
+
+def test_what_is_no_longer_written_does_not_stay(tmp_path: Path) -> None:
+    (tmp_path / "old.md").write_text("stale")
+    book.generate(ROOT / "results", tmp_path)
+    assert not (tmp_path / "old.md").exists()
+
+
+def test_a_missing_record_stops_the_book(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"column_average\.csv"):
+        book.generate(tmp_path, tmp_path / "out")
+
+
+def test_two_sections_may_not_write_the_same_number(tmp_path: Path) -> None:
+    section = lambda results: Fragments(numbers={"a": "1"})  # noqa: E731
+    with pytest.raises(ValueError, match="two sections: a"):
+        book.generate(tmp_path, tmp_path / "out", (section, section))
+
+
+def test_formats() -> None:
+    assert (score(0.82544), signed(0.0012), signed(-0.0037)) == ("0.8254", "+0.0012", "−0.0037")
+    assert markdown_table(("a", "b"), [("x", "1")]) == "| a | b |\n| :-- | --: |\n| x | 1 |\n"
+    with pytest.raises(ValueError, match="expected 2"):
+        markdown_table(("a", "b"), [("x",)])
+
+
+JUPYTER_BOOK = Path(sys.executable).with_name("jupyter-book")
+needs_jupyter_book = pytest.mark.skipif(not JUPYTER_BOOK.is_file(), reason="jupyter-book is not installed")
+CONFIG = """title: t
+sphinx:
+  local_extensions:
+    record_numbers: _ext
+    mathml: _ext
+    themed: _ext
+  config:
+    html_math_renderer: mathml
+"""
+
+
+def build(tmp_path: Path, text: str) -> subprocess.CompletedProcess[str]:
+    shutil.copytree(ROOT / "book" / "_ext", tmp_path / "_ext")
+    (tmp_path / "_config.yml").write_text(CONFIG)
+    (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: intro\n")
+    (tmp_path / "_generated").mkdir()
+    (tmp_path / "_generated" / "numbers.json").write_text('{"audit:x": "0.8254"}')
+    (tmp_path / "intro.md").write_text(f"# T\n\n{text}\n")
+    command = [str(JUPYTER_BOOK), "build", str(tmp_path), "-W", "-n", "--keep-going"]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@needs_jupyter_book
+def test_a_number_and_an_equation_reach_the_page(tmp_path: Path) -> None:
+    done = build(tmp_path, "Dice {num}`audit:x`, $x^2$.")
+    assert done.returncode == 0, done.stdout + done.stderr
+    html = (tmp_path / "_build" / "html" / "intro.html").read_text(encoding="utf-8")
+    assert '<span class="num">0.8254</span>' in html
+    assert "<msup>" in html
+    assert "mathjax@" not in html
+
+
+@needs_jupyter_book
+def test_a_missing_number_equation_or_alt_text_fails_the_build(tmp_path: Path) -> None:
+    done = build(tmp_path, "{num}`audit:y` $\\nonsense$\n\n```{themed-figure} _generated/f\n```")
+    assert done.returncode != 0
+    for message in ("no such key", "cannot write as MathML", "no :alt: text"):
+        assert message in done.stdout + done.stderr
