@@ -135,11 +135,11 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         weights = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except (SafetensorError, UnpicklingError, RuntimeError, EOFError, OSError, ValueError, LookupError) as error:
         raise ValueError(
             f"{path}: not a readable checkpoint ({path.stat().st_size:,} bytes found; truncated or another "
             f"kind of file?). Expected a state dict; download it again and compare its sha256 with "
-            f"data_manifest.yaml. Cause: {type(error).__name__}: {str(error).splitlines()[0][:200]}"
+            f"data_manifest.yaml. Cause: {type(error).__name__}: {str(error).partition(chr(10))[0][:200]}"
         ) from error
     if not isinstance(weights, dict) or not all(isinstance(v, torch.Tensor) for v in weights.values()):
         raise ValueError(f"{path}: holds {type(weights).__name__}, expected a state dict of tensors")

@@ -104,6 +104,8 @@ class AdaptedSam(nn.Module):
         width = sam.prompt_encoder.embed_dim
         self.no_mask = nn.Parameter(torch.randn(1, width))
         self.fourier = PositionEmbeddingRandom(width // 2)
+        # what no file of base weights gives back, so a checkpoint of the trained part must hold it too
+        self.drawn = ("fourier.positional_encoding_gaussian_matrix",) if as_released else ()
         if not as_released:
             self.no_mask.data.copy_(sam.prompt_encoder.no_mask_embed.weight)
             self.fourier.load_state_dict(sam.prompt_encoder.pe_layer.state_dict())

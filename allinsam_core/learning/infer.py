@@ -25,6 +25,7 @@ def probability(
 
     field: side of a window in image pixels; size: side of what the network sees (the window is resampled
     when they differ). Overlapping windows are blended with Gaussian weights; overlap 0 tiles without any.
+    An image smaller than a window is continued by reflection.
     """
 
     def window(pixels: torch.Tensor) -> torch.Tensor:
@@ -36,7 +37,22 @@ def probability(
         return prob
 
     model.eval()
-    pixels = torch.from_numpy(image).to(device).permute(2, 0, 1)[None].float() / 255
-    mode = "gaussian" if overlap else "constant"
-    prob = sliding_window_inference(pixels, field, batch, window, overlap=overlap, mode=mode, padding_mode="reflect")
-    return cast(torch.Tensor, prob)[0, 0].cpu().numpy()
+    height, width = image.shape[:2]
+    grow = [(max(0, field - n) // 2, max(0, field - n + 1) // 2) for n in (height, width)]
+    grown = np.pad(image, (*grow, (0, 0)), mode="reflect")
+    pixels = torch.from_numpy(grown).to(device).permute(2, 0, 1)[None].float() / 255
+    weights = _weights(field) if overlap else torch.ones(field, field)
+    prob = sliding_window_inference(pixels, field, batch, window, overlap=overlap, roi_weight_map=weights)
+    (top, _), (left, _) = grow
+    return cast(torch.Tensor, prob)[0, 0, top : top + height, left : left + width].cpu().numpy()
+
+
+def _weights(field: int) -> torch.Tensor:
+    """Gaussian weights (field, field), σ = field / 8.
+
+    MONAI's own map is cut off at 0.001 from below. Along the border of the image every window's weight is
+    smaller than that, so all of them would count alike there, and seams would show.
+    """
+    distance = torch.arange(field) - (field - 1) / 2
+    profile = torch.exp(-0.5 * (8 * distance / field) ** 2)
+    return profile[:, None] * profile

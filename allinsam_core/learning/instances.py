@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 from scipy.ndimage import distance_transform_edt, gaussian_filter, label
 from skimage.measure import label as connected
-from skimage.morphology import h_maxima
+from skimage.morphology import local_maxima, reconstruction
 from skimage.segmentation import watershed
 
 
@@ -24,14 +24,16 @@ class InstanceSettings(BaseModel):
 def from_probability(prob: np.ndarray, settings: InstanceSettings | None = None) -> np.ndarray:
     """Seeded watershed on the smoothed distance to the background. prob: (H, W) in [0, 1].
 
-    Seeds are the h-maxima of the distance map, so one nucleus with a dent stays one. Returns labels
+    Seeds are the h-maxima of the distance map (Soille 2004, §6.3.4: the maxima of its reconstruction from itself
+    less h; skimage's `h_maxima` marks equal peaks twice), so one nucleus with a dent stays one. Returns labels
     (H, W) int32, 0 = background, contiguous from 1; the foreground is exactly prob ≥ threshold, less the
     nuclei under `smallest` pixels.
     """
     s = settings or InstanceSettings()
     foreground = prob >= s.threshold
     distance = gaussian_filter(distance_transform_edt(foreground).astype(np.float32), s.smooth)
-    seeds, _ = label(h_maxima(np.where(foreground, distance, 0), s.depth), np.ones((3, 3)))
+    distance = np.where(foreground, distance, 0)
+    seeds, _ = label(local_maxima(reconstruction(distance - s.depth, distance)), np.ones((3, 3)))
     found = watershed(-distance, seeds, mask=foreground)
     left = foreground & (found == 0)  # components too flat for a seed of their own
     found = np.where(left, connected(left, connectivity=1) + found.max(), found)

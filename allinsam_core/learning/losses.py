@@ -18,10 +18,14 @@ def bce(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 
 def soft_iou(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """1 − Σpt / (Σp + Σt − Σpt) per image, p = sigmoid(logits); no smoothing term (released code)."""
+    """1 − Σpt / (Σp + Σt − Σpt) per image, p = sigmoid(logits); no smoothing term (released code).
+
+    Without foreground in map and truth it is 1, the limit from any map, where the released code's is NaN.
+    """
     prob = logits.sigmoid()
     overlap = (prob * target).sum(_IMAGE)
-    return (1 - overlap / (prob.sum(_IMAGE) + target.sum(_IMAGE) - overlap)).mean()
+    union = prob.sum(_IMAGE) + target.sum(_IMAGE) - overlap
+    return (1 - overlap / union.clamp(min=1e-30)).mean()
 
 
 def dice(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

@@ -84,12 +84,16 @@ def learning_rate(settings: TrainSettings, step: int) -> float:
 
 
 def trained_state(model: nn.Module) -> dict[str, torch.Tensor]:
-    """What training changes: trainable parameters and the buffers of modules that hold any (batch norm)."""
+    """What training changes: trainable parameters and the buffers of modules that hold any (batch norm).
+
+    And what the model's attribute `drawn` names: frozen tensors that no file of base weights gives back.
+    """
     trainable = {n for n, p in model.named_parameters() if p.requires_grad}
     homes = {n.rpartition(".")[0] for n in trainable}
     persistent = model.state_dict()
     buffers = {n for n, _ in model.named_buffers() if n in persistent and n.rpartition(".")[0] in homes}
-    return {n: persistent[n].detach().cpu().clone() for n in sorted(trainable | buffers)}
+    kept = trainable | buffers | set(getattr(model, "drawn", ()))
+    return {n: persistent[n].detach().cpu().clone() for n in sorted(kept)}
 
 
 def load_trained_state(model: nn.Module, state: dict[str, torch.Tensor], source: str) -> None:
@@ -151,16 +155,16 @@ def fit(
     fabric.launch()
     optimizer = _optimizer(model, settings)
     wrapped, optimizer = fabric.setup(model, optimizer)
-    history, start, best = History(), 0, None
+    history, start, best, stop = History(), 0, None, False
     last = folder / "last.ckpt"
     if last.is_file():
         saved = torch.load(last, map_location="cpu", weights_only=True)
         load_trained_state(model, saved["model"], str(last))
         optimizer.load_state_dict(saved["optimizer"])
         start, best = saved["step"], saved["best"]
-        history = History(**saved["history"])
+        history, stop = History(**saved["history"]), saved.get("stopped", False)
     bar = tqdm(
-        range(start, settings.steps),
+        range(start, start if stop else settings.steps),
         initial=start,
         total=settings.steps,
         desc=progress,
@@ -175,7 +179,6 @@ def fit(
             history.losses.append((step, value))
             bar.set_postfix(loss=f"{value:.3f}")
         done = step + 1
-        stop = False
         if validate and settings.validate_every and (done % settings.validate_every == 0 or done == settings.steps):
             best, stop = _look(model, validate, settings, history, done, best)
         if fabric.is_global_zero and (done % settings.checkpoint_every == 0 or done == settings.steps or stop):
@@ -187,6 +190,7 @@ def fit(
                 "optimizer": optimizer.state_dict(),
                 "step": done,
                 "best": best,
+                "stopped": stop,
             }
             save_atomically({**content, "history": vars(history)}, last)
         if stop:
@@ -245,7 +249,8 @@ def _look(
     history.validations.append({"step": done, **scores})
     sign = 1 if settings.select == "loss" else -1
     values = [sign * v[settings.select] for v in history.validations]
-    if values[-1] == min(values) and values.index(min(values)) == len(values) - 1:
+    values = [v if math.isfinite(v) else math.inf for v in values]
+    if values[-1] < min(values[:-1], default=math.inf):
         history.best, best = done, trained_state(model)
     since = len(values) - 1 - values.index(min(values))
     return best, bool(settings.patience) and since >= settings.patience

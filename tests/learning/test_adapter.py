@@ -1,0 +1,257 @@
+"""The adapter: METHOD 1.2-1.4. Integers are the paper fact sheet's; the filter's values are computed by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from allinsam_core.annotation import sam as sams
+from allinsam_core.annotation.sam import Sam
+from allinsam_core.learning import adapter
+from allinsam_core.learning.adapter import AdaptedSam, high_pass, parameter_counts
+
+COUNTS = {  # total, trainable, adapter
+    "vit_b": (93_792_820, 4_121_908, 63_312),
+    "vit_l": (312_453_412, 4_175_140, 116_544),
+    "vit_h": (641_271_604, 4_245_556, 186_960),
+}
+
+
+def adapted(sam: Sam, seed: int = 0, **settings: object) -> AdaptedSam:
+    torch.manual_seed(seed)
+    return AdaptedSam(sam, reduction=8, **settings).eval()  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def image() -> torch.Tensor:
+    return torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(3))
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_parameter_counts_are_the_papers(name: str) -> None:
+    with torch.device("meta"):
+        model = AdaptedSam(sams.build(name))
+    counts = parameter_counts(model)
+    assert (counts["total"], counts["trainable"], counts["adapter"]) == COUNTS[name]
+    assert counts["decoder"] == 4_058_340
+    decoder = model.mask_decoder
+    assert sum(p.numel() for p in decoder.iou_prediction_head.parameters()) == 132_612
+    assert sum(p.numel() for m in decoder.output_hypernetworks_mlps[1:] for p in m.parameters()) == 419_424
+
+
+def test_parameter_counts_of_other_placements() -> None:
+    with torch.device("meta"):
+        none, late = (AdaptedSam(sams.build("vit_b"), placement=p) for p in ("none", "late"))
+        everything = AdaptedSam(sams.build("vit_b"), trainable="everything")
+    assert parameter_counts(none)["trainable"] == 4_058_340 + 256
+    assert parameter_counts(none)["adapter"] == 0
+    # six of twelve blocks without their Linear(24, 24): 6 × 600
+    assert parameter_counts(late)["trainable"] == 4_121_908 - 3_600
+    assert parameter_counts(everything)["trainable"] == parameter_counts(everything)["total"] == 93_792_820
+
+
+# ---- the high-pass filter
+
+
+@pytest.mark.parametrize(("size", "half"), [(1024, 256), (256, 64)])
+def test_the_filter_cuts_at_its_half_side(size: int, half: int) -> None:
+    column = torch.arange(size, dtype=torch.float64)
+    wave = lambda k: torch.cos(2 * torch.pi * k * column / size).float().expand(1, 1, size, size)  # noqa: E731
+    torch.testing.assert_close(high_pass(wave(half - 1)), torch.zeros(1, 1, size, size), atol=1e-4, rtol=0)
+    torch.testing.assert_close(high_pass(wave(half + 1)), wave(half + 1).abs(), atol=1e-4, rtol=0)
+    # the square is [-half, half): of the wave at its rim one of the two exponentials is left
+    torch.testing.assert_close(high_pass(wave(half)), 0.5 * wave(half).abs(), atol=1e-4, rtol=0)
+
+
+def test_the_filter_by_hand() -> None:
+    # 4 × 4, half side 1: frequencies {-1, 0}² go. An impulse keeps 1 − 4/16 at its place; elsewhere −Re(s_y s_x)/16
+    # with s = 1 + (−i)^x = 2, 1 − i, 0, 1 + i
+    impulse = torch.zeros(1, 1, 4, 4)
+    impulse[..., 0, 0] = 1
+    expected = torch.tensor([[0.75, 0.125, 0, 0.125], [0.125, 0, 0, 0.125], [0, 0, 0, 0], [0.125, 0.125, 0, 0]])
+    torch.testing.assert_close(high_pass(impulse)[0, 0], expected)
+
+
+def test_a_constant_vanishes_and_the_finest_pattern_stays() -> None:
+    board = (torch.arange(64)[:, None] + torch.arange(64)) % 2
+    pattern = torch.stack([2.0 * board - 1, torch.full((64, 64), 0.7)])[None]
+    result = high_pass(pattern)
+    torch.testing.assert_close(result[0, 0], torch.ones(64, 64))
+    torch.testing.assert_close(result[0, 1], torch.zeros(64, 64), atol=1e-6, rtol=0)
+
+
+def test_the_filter_takes_channels_and_images_apart(image: torch.Tensor) -> None:
+    together = high_pass(image)
+    for b in range(2):
+        for c in range(3):
+            torch.testing.assert_close(together[b, c], high_pass(image[b : b + 1, c : c + 1])[0, 0])
+    assert high_pass(image.bfloat16()).dtype == torch.bfloat16
+
+
+# ---- what is added where
+
+
+def test_starting_at_zero_is_sam_itself(tiny_sam: Sam, image: torch.Tensor) -> None:
+    model = adapted(tiny_sam, zero_init=True)
+    normalised = (image - model.pixel_mean) / model.pixel_std
+    with torch.no_grad():
+        torch.testing.assert_close(normalised, (image * 255 - tiny_sam.pixel_mean) / tiny_sam.pixel_std)
+        embedding = tiny_sam.image_encoder(normalised)
+        assert torch.equal(model.encode(image), embedding)
+        sparse, dense = tiny_sam.prompt_encoder(points=None, boxes=None, masks=None)
+        position = tiny_sam.prompt_encoder.get_dense_pe()
+        low = [tiny_sam.mask_decoder(e[None], position, sparse, dense, multimask_output=False)[0] for e in embedding]
+        expected = F.interpolate(torch.cat(low), size=(64, 64), mode="bilinear", align_corners=False)
+        torch.testing.assert_close(model(image), expected, atol=1e-5, rtol=1e-5)
+        assert torch.equal(model(image), adapted(tiny_sam, placement="none")(image))
+
+
+def test_prompts_change_the_output_otherwise(tiny_sam: Sam, image: torch.Tensor) -> None:
+    with torch.no_grad():
+        plain = adapted(tiny_sam, placement="none")(image)
+        assert not torch.allclose(adapted(tiny_sam)(image), plain, atol=1e-6)
+
+
+@pytest.mark.parametrize(("placement", "blocks"), [("all", (0, 1, 2, 3)), ("late", (2, 3)), ("none", ())])
+def test_placement_decides_which_blocks_get_prompts(tiny_sam: Sam, placement: str, blocks: tuple[int, ...]) -> None:
+    model = adapted(tiny_sam, placement=placement)
+    assert model.adapted_blocks == blocks
+    image = torch.rand(1, 3, 64, 64)
+    if model.adapter is None:
+        assert placement == "none"
+        return
+    with torch.no_grad():
+        before = model.encode(image)
+        for block in range(4):
+            model.adapter.per_block[block].bias += 1
+            assert torch.allclose(model.encode(image), before, atol=1e-6) == (block not in blocks)
+            model.adapter.per_block[block].bias -= 1
+    assert [any(p.requires_grad for p in m.parameters()) for m in model.adapter.per_block] == [
+        block in blocks for block in range(4)
+    ]
+
+
+def test_one_prompt_by_hand() -> None:
+    # D = 2, bottleneck 1, patch 2; identity-like weights: embedding sums the token, texture off, up = (1, 2)
+    module = adapter.Adapter(dim=2, depth=1, patch_size=2, reduction=2)
+    with torch.no_grad():
+        module.embedding.weight.fill_(1)
+        module.handcrafted.weight.zero_()
+        module.per_block[0].weight.fill_(1)
+        module.up.weight.copy_(torch.tensor([[1.0], [2.0]]))
+        features = module.features(torch.rand(1, 3, 2, 2), torch.tensor([[[[0.25, 0.75]]]]))
+        assert features.item() == pytest.approx(1)
+        gelu = 0.8413447  # GELU(1) = Φ(1)
+        assert module.prompt(features, 0).flatten().tolist() == pytest.approx([gelu, 2 * gelu])
+        # the texture: an impulse at (0, 0) of a 2 × 2 image, half side 0: nothing is cut, its magnitude sums to 1
+        module.handcrafted.weight.fill_(1)
+        impulse = torch.zeros(1, 3, 2, 2)
+        impulse[0, 0, 0, 0] = 1
+        assert module.features(impulse, torch.zeros(1, 1, 1, 2)).item() == pytest.approx(1)
+
+
+def test_initial_weights_are_the_released_codes() -> None:
+    torch.manual_seed(0)
+    module = adapter.Adapter(dim=768, depth=12, patch_size=16)
+    assert float(module.up.weight.detach().std()) == pytest.approx(0.02, rel=0.05)
+    assert float(module.handcrafted.weight.detach().std()) == pytest.approx(np.sqrt(2 / (24 * 256)), rel=0.05)
+    biases = [p for n, p in module.named_parameters() if n.endswith("bias")]
+    assert len(biases) == 15
+    assert not any(b.any() for b in biases)
+    assert not adapter.Adapter(64, 2, 16, zero_init=True).up.weight.any()
+
+
+def test_sams_position_matrix_and_no_mask_vector_are_adopted_unless_as_released(tiny_sam: Sam) -> None:
+    matrix = tiny_sam.prompt_encoder.pe_layer.positional_encoding_gaussian_matrix
+    vector = tiny_sam.prompt_encoder.no_mask_embed.weight
+    model = adapted(tiny_sam)
+    assert torch.equal(model.fourier.positional_encoding_gaussian_matrix, matrix)
+    assert torch.equal(model.no_mask, vector)
+    released = adapted(tiny_sam, as_released=True)
+    assert not torch.isclose(released.fourier.positional_encoding_gaussian_matrix, matrix).any()
+    assert not torch.isclose(released.no_mask, vector).any()
+    assert released.no_mask.requires_grad
+    other = adapted(tiny_sam, seed=1, as_released=True)
+    assert not torch.equal(
+        released.fourier.positional_encoding_gaussian_matrix, other.fourier.state_dict().popitem()[1]
+    )
+
+
+def test_unused_keys_are_exactly_the_prompt_encoders_rest(tiny_sam: Sam) -> None:
+    keys = {k for k in tiny_sam.state_dict() if k.startswith("prompt_encoder.")}
+    adopted = {"prompt_encoder.pe_layer.positional_encoding_gaussian_matrix", "prompt_encoder.no_mask_embed.weight"}
+    assert set(adapter.UNUSED_PROMPT_KEYS) == keys - adopted
+    assert len(adapter.UNUSED_PROMPT_KEYS) == len(set(adapter.UNUSED_PROMPT_KEYS))
+
+
+# ---- what learns
+
+
+def test_only_the_adapter_and_the_decoder_learn(tiny_sam: Sam, image: torch.Tensor) -> None:
+    model = adapted(tiny_sam)
+    model(image).square().mean().backward()
+    assert all(p.grad is None and not p.requires_grad for p in model.image_encoder.parameters())
+    decoder = model.mask_decoder
+    untouched = [*decoder.iou_prediction_head.parameters()]
+    untouched += [p for mlp in decoder.output_hypernetworks_mlps[1:] for p in mlp.parameters()]
+    assert all(p.grad is None or not p.grad.any() for p in untouched)
+    assert model.adapter is not None
+    learning = [*model.adapter.parameters(), *decoder.output_hypernetworks_mlps[0].parameters(), model.no_mask]
+    learning += [decoder.mask_tokens.weight, decoder.iou_token.weight]
+    assert all(p.grad is not None and p.grad.any() for p in learning)
+    assert all(row.any() for row in decoder.mask_tokens.weight.grad)  # tokens 1-3 learn through attention
+
+
+def test_everything_can_learn(tiny_sam: Sam, image: torch.Tensor) -> None:
+    model = adapted(tiny_sam, trainable="everything")
+    model(image).square().mean().backward()
+    assert all(p.grad is not None and p.grad.any() for p in model.image_encoder.parameters())
+
+
+# ---- sizes, batches, precision
+
+
+@pytest.mark.parametrize("size", [(32, 32), (96, 96), (80, 48), (128, 64)])
+def test_other_input_sizes(tiny_sam: Sam, size: tuple[int, int]) -> None:
+    with torch.no_grad():
+        logits = adapted(tiny_sam)(torch.rand(1, 3, *size))
+    assert logits.shape == (1, 1, *size)
+    assert logits.isfinite().all()
+
+
+def test_a_size_between_patches_is_refused(tiny_sam: Sam) -> None:
+    with pytest.raises(ValueError, match=r"\(1, 3, 64, 60\).*multiples of 16"):
+        adapted(tiny_sam)(torch.rand(1, 3, 64, 60))
+
+
+def test_the_position_embedding_is_interpolated_not_cut() -> None:
+    ramp = torch.linspace(0, 1, 4)[None, :, None, None].expand(1, 4, 4, 1)
+    assert adapter._resized(ramp, (4, 4)) is ramp
+    grown = adapter._resized(ramp, (8, 6))
+    assert grown.shape == (1, 8, 6, 1)
+    assert (grown[0, 1:, 0, 0] > grown[0, :-1, 0, 0]).all()
+    assert float(grown.mean()) == pytest.approx(0.5, abs=0.01)
+
+
+def test_a_batch_is_its_images_one_by_one(tiny_sam: Sam) -> None:
+    model, image = adapted(tiny_sam), torch.rand(5, 3, 64, 64)
+    with torch.no_grad():
+        singles = torch.cat([model(i[None]) for i in image])
+        torch.testing.assert_close(model(image), singles, atol=1e-5, rtol=1e-5)
+    assert singles.std(dim=0).max() > 1e-4  # the images do differ
+
+
+def test_mixed_precision_stays_near_full_precision(tiny_sam: Sam, image: torch.Tensor) -> None:
+    model = adapted(tiny_sam)
+    with torch.no_grad():
+        full = model(image)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = model(image)
+    assert mixed.isfinite().all()
+    assert (mixed.float() - full).abs().max() < 0.1 * full.abs().max()
+    mixed.float().mean().backward()
+    assert model.adapter is not None
+    assert model.adapter.up.weight.grad is not None
+    assert model.adapter.up.weight.grad.isfinite().all()

@@ -1,0 +1,275 @@
+"""The one training loop, on networks of a few weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from allinsam_core.learning import train
+from allinsam_core.learning.augment import Batch
+from allinsam_core.learning.train import TrainSettings, learning_rate, load_trained_state, trained_state
+
+
+def batch(step: int, size: int = 2) -> Batch:
+    generator = torch.Generator().manual_seed(step)
+    image = torch.rand(size, 3, 4, 4, generator=generator)
+    return Batch(image, (image[:, 0] > 0.5).long(), tuple(f"item{step}.{i}" for i in range(size)))
+
+
+def loss(model: nn.Module, batch: Batch) -> torch.Tensor:
+    return nn.functional.binary_cross_entropy_with_logits(model(batch.image), batch.mask)
+
+
+def network(*, dropout: bool = False) -> nn.Module:
+    torch.manual_seed(7)
+    middle = nn.Dropout(0.5) if dropout else nn.Identity()
+    return nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4) if dropout else nn.Tanh(), middle, nn.Conv2d(4, 1, 1))
+
+
+def fit(model: nn.Module, settings: TrainSettings, folder: Path, **more: object) -> train.History:
+    return train.fit(model, more.pop("sample", batch), loss, settings, folder, fabric=Fabric(accelerator="cpu"), **more)  # type: ignore[arg-type]
+
+
+def scripted(losses: list[float]) -> Callable[[nn.Module], dict[str, float]]:
+    """Validation losses in the order given, whatever the model."""
+    values: Iterator[float] = iter(losses)
+
+    def validate(model: nn.Module) -> dict[str, float]:
+        assert not model.training
+        value = next(values)
+        return {"loss": value, "dice": -value}
+
+    return validate
+
+
+def measured(model: nn.Module) -> dict[str, float]:
+    value = float(loss(model, batch(999)))
+    return {"loss": value, "dice": 1 - value}
+
+
+def same(first: nn.Module, second: nn.Module) -> bool:
+    return all(
+        torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True)
+    )
+
+
+# ---- schedules
+
+
+def test_the_rate_by_hand() -> None:
+    cosine = TrainSettings(steps=110, warmup=10, learning_rate=1.0, final_rate=0.2)
+    assert learning_rate(cosine, 0) == pytest.approx(0.1)
+    assert learning_rate(cosine, 9) == pytest.approx(1.0)
+    assert learning_rate(cosine, 10) == pytest.approx(1.0)
+    assert learning_rate(cosine, 35) == pytest.approx(0.2 + 0.8 * (1 + math.sqrt(0.5)) / 2)  # a quarter of the way
+    assert learning_rate(cosine, 60) == pytest.approx(0.6)
+    assert learning_rate(cosine, 110) == pytest.approx(0.2)
+    poly = TrainSettings(steps=100, learning_rate=2.0, schedule="poly")
+    assert learning_rate(poly, 0) == pytest.approx(2.0)
+    assert learning_rate(poly, 50) == pytest.approx(2 * 0.5**0.9)
+    assert learning_rate(poly, 100) == 0
+    constant = TrainSettings(steps=100, learning_rate=0.3, schedule="constant", warmup=2)
+    assert [learning_rate(constant, s) for s in (0, 1, 2, 99)] == pytest.approx([0.15, 0.3, 0.3, 0.3])
+
+
+def test_the_schedule_reaches_the_optimiser(tmp_path: Path) -> None:
+    # SGD, one step each: the first Nesterov step moves by −rate · (1 + 0.99) · gradient
+    for rate, warmup in ((0.1, 0), (0.1, 4)):
+        model = network()
+        before = trained_state(model)
+        loss(model, batch(0)).backward()
+        gradient = model[0].weight.grad.clone()
+        model.zero_grad()
+        settings = TrainSettings(
+            steps=1, optimizer="sgd", learning_rate=rate, warmup=warmup, weight_decay=0, schedule="constant"
+        )
+        fit(model, settings, tmp_path / f"{warmup}")
+        moved = model[0].weight.detach() - before["0.weight"]
+        torch.testing.assert_close(moved, -rate / max(1, warmup) * 1.99 * gradient)
+
+
+# ---- restarts
+
+
+@pytest.mark.parametrize("killed_at", [3, 10, 11])
+def test_a_killed_run_ends_with_the_same_weights(tmp_path: Path, killed_at: int) -> None:
+    settings = TrainSettings(steps=12, learning_rate=0.05, checkpoint_every=4, validate_every=5, clip=1.0)
+
+    def run(folder: Path, sample: Callable[[int], Batch]) -> tuple[nn.Module, train.History]:
+        model = network(dropout=True)
+        return model, fit(model, settings, folder, sample=sample, validate=measured, seed=3)
+
+    whole, history = run(tmp_path / "whole", batch)
+
+    def dying(step: int) -> Batch:
+        if step == killed_at:
+            raise KeyboardInterrupt
+        return batch(step)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "killed", dying)
+    assert (tmp_path / "killed" / "last.ckpt").is_file() == (killed_at > 4)
+    torch.manual_seed(12345)  # another process, another random state
+    asked = []
+    again, continued = run(tmp_path / "killed", lambda step: asked.append(step) or batch(step))
+    assert asked[0] == killed_at // 4 * 4  # continued, not begun anew
+    assert same(whole, again)
+    assert continued.validations == history.validations
+    assert continued.losses == history.losses
+    assert continued.best == history.best
+    assert continued.peak_memory > 0
+    assert continued.seconds > 0
+
+
+def test_a_finished_run_is_only_read(tmp_path: Path) -> None:
+    settings = TrainSettings(steps=3, learning_rate=0.05)
+    first, second = network(), network()
+    fit(first, settings, tmp_path)
+    fit(second, settings, tmp_path, sample=lambda step: pytest.fail("trained again"))
+    assert same(first, second)
+
+
+def test_a_run_that_stopped_early_stays_stopped(tmp_path: Path) -> None:
+    settings = TrainSettings(steps=20, learning_rate=0.05, validate_every=1, patience=2)
+    first, second = network(), network()
+    fit(first, settings, tmp_path, validate=scripted([3, 2, 4, 5]))
+    fit(second, settings, tmp_path, sample=lambda step: pytest.fail("trained on"), validate=scripted([]))
+    assert same(first, second)
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
+    fit(network(), TrainSettings(steps=1), tmp_path)
+    with pytest.raises(ValueError, match=r"last\.ckpt: holds other trained tensors.*missing.*unexpected"):
+        fit(nn.Conv2d(3, 1, 1, bias=False), TrainSettings(steps=1), tmp_path)
+
+
+def test_half_a_file_never_takes_the_place_of_a_whole_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "new" / "last.ckpt"
+    train.save_atomically({"step": 1}, path)
+
+    def full_disk(content: object, target: Path) -> None:
+        target.write_bytes(b"half")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(torch, "save", full_disk)
+    with pytest.raises(OSError, match="no space"):
+        train.save_atomically({"step": 2}, path)
+    assert torch.load(path, weights_only=True) == {"step": 1}
+
+
+# ---- steps
+
+
+def test_accumulated_batches_equal_one_large_batch(tmp_path: Path) -> None:
+    large, small = network(), network()
+    settings = TrainSettings(steps=4, optimizer="sgd", learning_rate=0.02)
+
+    def joined(step: int) -> Batch:
+        parts = [batch(3 * step + i) for i in range(3)]
+        return Batch(torch.cat([p.image for p in parts]), torch.cat([p.instances for p in parts]), ())
+
+    one = fit(large, settings, tmp_path / "large", sample=joined)
+    three = fit(small, settings.model_copy(update={"accumulate": 3}), tmp_path / "small")
+    for a, b in zip(large.parameters(), small.parameters(), strict=True):
+        torch.testing.assert_close(a, b)
+    assert three.losses[-1][1] == pytest.approx(one.losses[-1][1], rel=1e-5)
+    assert not same(large, network())
+
+
+def test_a_loss_that_is_not_finite_names_step_and_batch(tmp_path: Path) -> None:
+    def poisoned(step: int) -> Batch:
+        good = batch(step)
+        return Batch(good.image * (float("nan") if step == 5 else 1), good.instances, good.names)
+
+    settings = TrainSettings(steps=9, accumulate=2)
+    with pytest.raises(FloatingPointError, match=r"nan at step 2, batch 5 \(item5\.0, item5\.1\).*2e-?0?4|0\.0002"):
+        fit(network(), settings, tmp_path, sample=poisoned)
+
+
+def test_clipping_bounds_the_gradient(tmp_path: Path) -> None:
+    model = network()
+    before = trained_state(model)
+    settings = TrainSettings(
+        steps=1, optimizer="sgd", learning_rate=1.0, weight_decay=0, schedule="constant", clip=1e-3
+    )
+    fit(model, settings, tmp_path)
+    moved = torch.cat([(p.detach() - before[n]).flatten() for n, p in model.named_parameters()])
+    assert float(moved.norm()) == pytest.approx(1.99e-3, rel=0.01)
+
+
+def test_the_loop_learns_in_mixed_precision(tmp_path: Path) -> None:
+    model = network()
+    settings = TrainSettings(steps=60, learning_rate=0.05, precision="bf16")
+    history = fit(model, settings, tmp_path)
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    assert history.losses[-1][1] < 0.7 * history.losses[0][1]
+    assert not model.training
+
+
+# ---- looks at the validation images
+
+
+def test_the_best_weights_are_kept(tmp_path: Path) -> None:
+    seen: list[dict[str, torch.Tensor]] = []
+    script = scripted([3, 1, 2, 1])
+
+    def validate(model: nn.Module) -> dict[str, float]:
+        seen.append(trained_state(model))
+        return script(model)
+
+    model = network()
+    settings = TrainSettings(steps=8, learning_rate=0.05, validate_every=2)
+    history = fit(model, settings, tmp_path, validate=validate)
+    assert history.best == 4  # the first of the two equally good
+    assert [v["step"] for v in history.validations] == [2, 4, 6, 8]
+    assert all(torch.equal(v, seen[1][k]) for k, v in trained_state(model).items())
+    assert not all(torch.equal(v, seen[3][k]) for k, v in seen[1].items())
+
+
+def test_selection_by_dice_keeps_the_highest(tmp_path: Path) -> None:
+    settings = TrainSettings(steps=3, validate_every=1, select="dice")
+    assert fit(network(), settings, tmp_path, validate=scripted([1, 3, 2])).best == 1  # dice −1, −3, −2
+
+
+def test_patience_counts_looks_without_improvement(tmp_path: Path) -> None:
+    settings = TrainSettings(steps=20, validate_every=2, patience=2)
+    history = fit(network(), settings, tmp_path, validate=scripted([5, 4, 4.5, 3, 3.5, 3.2, 1, 1, 1, 1]))
+    assert [v["step"] for v in history.validations] == [2, 4, 6, 8, 10, 12]
+    assert history.best == 8
+
+
+def test_a_look_without_a_number_is_never_the_best(tmp_path: Path) -> None:
+    settings = TrainSettings(steps=4, validate_every=1)
+    history = fit(network(), settings, tmp_path, validate=scripted([float("nan"), 2, 1, float("nan")]))
+    assert history.best == 3
+
+
+def test_the_last_step_is_looked_at_too(tmp_path: Path) -> None:
+    settings = TrainSettings(steps=5, validate_every=3)
+    history = fit(network(), settings, tmp_path, validate=scripted([2, 1]))
+    assert [v["step"] for v in history.validations] == [3, 5]
+
+
+# ---- what is kept
+
+
+def test_the_trained_state_holds_what_learns_and_its_buffers() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.BatchNorm2d(4), nn.Conv2d(4, 1, 1, bias=False))
+    model[0].requires_grad_(False)
+    model[2].requires_grad_(False)
+    state = trained_state(model)
+    buffers = {"1.running_mean", "1.running_var", "1.num_batches_tracked"}
+    assert state.keys() == {"1.weight", "1.bias", "3.weight"} | buffers
+    with torch.no_grad():
+        model[3].weight += 1
+    assert not torch.equal(state["3.weight"], model[3].weight)  # a copy, not a view
+    load_trained_state(model, state, "here")
+    assert torch.equal(state["3.weight"], model[3].weight)
+    with pytest.raises(ValueError, match=r"here: holds other trained tensors.*missing \['3.weight'\]"):
+        load_trained_state(model, {k: v for k, v in state.items() if k != "3.weight"}, "here")
