@@ -67,6 +67,11 @@ def execute(
     train = training_part(config, labelled["train"])
     method = methods.build(config, device)
     scratch = work / config.profile / config.run_id
+    if isinstance(method, NetworkMethod):
+        print(
+            f"device {method.fabric.device}, training precision {config.train.precision}, inference fp32, "
+            f"attention as in segment-anything (eager); parameters {parameters(method)}"
+        )
     clock = time.monotonic()
     learned = method.fit(train, labelled["val"], scratch) if train else {}
     fit_seconds = learned.pop("seconds", time.monotonic() - clock)
