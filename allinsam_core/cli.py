@@ -84,3 +84,11 @@ def quality(results: Annotated[Path, typer.Option(help="Where rows and record go
     from allinsam_core.study.mini_sam import execute
 
     typer.echo(execute(results))
+
+
+@app.command()
+def overlap(results: Annotated[Path, typer.Option(help="Where rows and record go.")] = Path("results")) -> None:
+    """Show by patch matching that no stained DSB2018 image shows the tissue of a MoNuSeg image."""
+    from allinsam_core.study.overlap import execute
+
+    typer.echo(execute(results))
