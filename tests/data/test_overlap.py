@@ -9,7 +9,7 @@ from allinsam_core.data.case import Case
 
 def changed(case: Case, quarter: int) -> Case:
     """A darker, turned, cut-out copy."""
-    part = np.rot90(case.image[40:232, 20:212], quarter)
+    part = np.rot90(case.image[21:237, 18:234], quarter)
     image = np.ascontiguousarray((part * 0.7 + 10).astype(np.uint8))
     return Case("copy", image, np.zeros(image.shape[:2], np.uint16), 0.25, "test")
 
