@@ -79,4 +79,4 @@ def _save(draw: Draw, palette: Palette, path: Path) -> None:
     }
     with mpl.rc_context(style):
         figure = draw(palette)
-        figure.savefig(path, transparent=True, bbox_inches="tight", metadata={"Date": None})
+        figure.savefig(path, transparent=True, metadata={"Date": None})
