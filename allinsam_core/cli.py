@@ -76,3 +76,19 @@ def pretrain(
     if steps is not None:
         config = config.model_copy(update={"train": config.train.model_copy(update={"steps": steps})})
     typer.echo(execute(config, out, device))
+
+
+@app.command()
+def quality(results: Annotated[Path, typer.Option(help="Where rows and record go.")] = Path("results")) -> None:
+    """Measure the shipped mini-SAM on MoNuSeg's training and validation images: boxes to masks, and promptless."""
+    from allinsam_core.study.mini_sam import execute
+
+    typer.echo(execute(results))
+
+
+@app.command()
+def overlap(results: Annotated[Path, typer.Option(help="Where rows and record go.")] = Path("results")) -> None:
+    """Show by patch matching that no stained DSB2018 image shows the tissue of a MoNuSeg image."""
+    from allinsam_core.study.overlap import execute
+
+    typer.echo(execute(results))

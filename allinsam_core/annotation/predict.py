@@ -63,7 +63,7 @@ class BoxAnnotator:
     """
 
     def __init__(
-        self, sam: Sam, field: int | None, overlap: float = 0.5, multimask: bool = False, batch: int = 64
+        self, sam: Sam, field: int | None, overlap: float = 0.5, multimask: bool = False, batch: int = 32
     ) -> None:
         if batch < 1:
             raise ValueError(f"batch is {batch}, expected at least one box")

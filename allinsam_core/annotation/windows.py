@@ -1,7 +1,7 @@
 """Which part of an image SAM looks at for each box.
 
 An image larger than the model's field is covered by half-overlapping square windows; a box is answered in the
-window in which it is most central, so a box up to 0.3 of the field has context on all sides that the image has.
+window in which it is most central, so a box up to a quarter of the field has context on all sides that the image has.
 """
 
 from __future__ import annotations
@@ -65,7 +65,8 @@ def assign(boxes: np.ndarray, shape: tuple[int, int], field: int | None, overlap
     """The window in which each box is answered. boxes: (N, 4) float32 XYXY px inside an image of `shape` (H, W).
 
     The most central window of the grid, if it shows the box with `CONTEXT` around it. A box too large for that gets
-    a square window of its own, centred on it, twice its longer side but not beyond the image's longer side.
+    a square window of its own, centred on it: of the field's size or twice its longer side, whichever is larger,
+    but not beyond the image's longer side.
     A box's window never depends on the other boxes.
     """
     windows = grid(shape, field, overlap)
@@ -77,16 +78,16 @@ def assign(boxes: np.ndarray, shape: tuple[int, int], field: int | None, overlap
     context = CONTEXT * field * np.array([-1, -1, 1, 1])
     for box in boxes.astype(np.float64):
         offset = (box[:2] + box[2:]) / 2 - (place[:, :2] + place[:, 2:]) / 2
-        nearest = int(np.argmin(np.abs(offset).max(axis=1)))
+        nearest = int(np.argmin((offset**2).sum(axis=1)))
         wanted = np.clip(box + context, 0, [width, height, width, height])
         fits = (wanted[:2] >= place[nearest, :2]).all() and (wanted[2:] <= place[nearest, 2:]).all()
-        chosen.append(windows[nearest] if fits else _own(box, shape))
+        chosen.append(windows[nearest] if fits else _own(box, shape, field))
     return chosen
 
 
-def _own(box: np.ndarray, shape: tuple[int, int]) -> Window:
+def _own(box: np.ndarray, shape: tuple[int, int], field: int) -> Window:
     """A square window around a large box."""
-    side = min(math.ceil(2 * max(box[2] - box[0], box[3] - box[1])), max(shape))
+    side = max(field, min(math.ceil(2 * max(box[2] - box[0], box[3] - box[1])), max(shape)))
     x, y = (box[:2] + box[2:]) / 2
     top, left = (
         min(max(0, round(centre - side / 2)), length - side) if side <= length else (length - side) // 2

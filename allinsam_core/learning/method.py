@@ -33,12 +33,17 @@ class Method(Protocol):
 
 
 class WindowSettings(BaseModel):
-    """How a network sees an image. field: window side in image pixels; size: side of the network's input."""
+    """How a network sees an image. field: window side in image pixels; size: side of the network's input.
+
+    train_field: another field for training crops, which are then magnified by another factor than test images:
+    200 with size 1024 is what the released code does to 200 px crops. None: the same field.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     field: int = 256
     size: int = 256
+    train_field: int | None = None
     overlap: float = 0.25
     batch: int = 8
 
@@ -64,7 +69,12 @@ class NetworkMethod:
 
     def fit(self, train: Sequence[Case], val: Sequence[Case], folder: Path) -> dict[str, Any]:
         sampler = CropSampler(
-            train, self.window.field, self.window.size, self.train.batch_size, self.seed, self.augment
+            train,
+            self.window.train_field or self.window.field,
+            self.window.size,
+            self.train.batch_size,
+            self.seed,
+            self.augment,
         )
         training_loss = LOSSES[self.loss]
         history = fit(

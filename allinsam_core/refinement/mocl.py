@@ -209,7 +209,7 @@ def ours(
     A pixel is doubted by more than ½ only where the model is surer than 1 − ρ that the annotation errs. Annotated
     pixels that are not both confident and similar lose weight (invented cells, loose contours), and so do
     confident, similar pixels outside Y as negatives (missed cells). ρ = 0, or full agreement (W·S = Y), is plain
-    BCE + Dice; so is a patch without annotation, where there is nothing to be similar to.
+    BCE + Dice; so is a patch without annotation, where S = 0 agrees with Y = 0.
     Raises ValueError unless 0 ≤ noise ≤ ½.
     """
     if not 0 <= noise <= 0.5:
@@ -221,7 +221,7 @@ def ours(
     for side in (annotation, 1 - annotation):
         mean = (doubt * side).sum(_IMAGE, keepdim=True) / side.sum(_IMAGE, keepdim=True).clamp(min=1)
         doubt = torch.where(side > 0.5, doubt * (noise / mean.clamp(min=1e-12)).clamp(max=1), doubt)
-    omega = 1 - doubt * centre.any(dim=1)[:, None, None, None]
+    omega = 1 - doubt
     z = foreground(logits)
     bce = F.binary_cross_entropy_with_logits(z, annotation, reduction="none")
     value = (omega * bce).sum() / omega.sum().clamp(min=1) + _weighted_dice(z, annotation, omega)

@@ -11,12 +11,12 @@ from allinsam_core.study.column_average import Summary
 from allinsam_core.study.fragments import Palette
 from allinsam_core.study.published import CELLS
 
-WIDTH = 4.8  # inches; 461 CSS pixels
+WIDTH = 4.2  # inches; 403 CSS pixels
 
 
 def jensen(palette: Palette) -> Figure:
     """Printed IoU and ADJ minus the smallest mean Jaccard that the printed Dice allows, one line a row."""
-    figure = Figure(figsize=(WIDTH, 4.4))
+    figure = Figure(figsize=(WIDTH, 4.4), layout="constrained")
     axes = figure.add_subplot()
     checks = {"IoU": audit.jensen("IoU"), "ADJ": audit.jensen("ADJ")}
     rows = range(len(checks["IoU"]))
@@ -26,15 +26,15 @@ def jensen(palette: Palette) -> Figure:
         slack = [check.slack.centre for check in checks[column]]
         axes.plot(slack, rows, marker, color=colour, markersize=6, label=f"printed {column}")
     names = [check.row.name for check in checks["IoU"]]
-    axes.set_yticks(rows, names, fontsize=8.5)
+    axes.set_yticks(rows, names, fontsize=9)
     axes.invert_yaxis()
     axes.set_xlim(-0.0135, 0.0045)
-    axes.set_xticks([-0.012, -0.008, -0.004, 0, 0.004])
-    axes.set_xlabel("printed value − smallest possible mean Jaccard")
+    axes.set_xticks([-0.01, -0.005, 0])
+    axes.set_xlabel("printed − smallest mean Jaccard")
     axes.text(-0.0002, -0.75, "impossible ", ha="right", fontsize=9)
     axes.text(0.0002, -0.75, " possible", ha="left", fontsize=9)
     axes.set_ylim(len(names) - 0.5, -1.2)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.3, -0.13), ncols=2, handletextpad=0.2, fontsize=9)
+    figure.legend(loc="outside lower right", ncols=2, handletextpad=0.2, fontsize=9)
     return figure
 
 
@@ -57,17 +57,19 @@ def weights(palette: Palette) -> Figure:
                 color=palette.first if good else palette.second,
                 markersize=6,
             )
-        axes.set_yticks(range(len(checks)), [check.row.name for check in checks], fontsize=8.5)
+        axes.set_yticks(range(len(checks)), [check.row.name for check in checks], fontsize=9)
         axes.set_ylim(len(checks) - 0.5, -0.6)
         axes.set_xlim(-0.1, 1.75)
-        axes.set_title(f"{cell.capitalize()} cells: common weight {common.centre:.3f}", fontsize=10, loc="left")
-    panels[-1].set_xlabel("weight of “injured” implied by the printed average")
+        axes.set_title(
+            f"{cell.capitalize()} cells: common weight {common.centre:.3f}", fontsize=10, loc="left"
+        )
+    panels[-1].set_xlabel("implied weight of “injured”")
     return figure
 
 
 def columns(palette: Palette, summaries: Sequence[Summary]) -> Figure:
     """Gap between the Jaccard of the image and of its columns: measured here, and ADJ − IoU as printed."""
-    figure = Figure(figsize=(WIDTH, 3.6))
+    figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
     axes = figure.add_subplot()
     axes.grid(visible=True, axis="y")
     printed = audit.adj_minus_iou()
@@ -88,7 +90,8 @@ def columns(palette: Palette, summaries: Sequence[Summary]) -> Figure:
         label="image − column Jaccard, measured",
     )
     axes.axhline(0, color=palette.ink, linewidth=1)
-    axes.set_ylim(-0.0005, 0.0105)
+    top = max(summary.gap for summary in summaries)
+    axes.set_ylim(-0.0005, 1.45 * top)
     axes.set_xlabel("mean Dice")
     axes.set_ylabel("gap")
     axes.legend(loc="upper left", fontsize=9, handletextpad=0.2)

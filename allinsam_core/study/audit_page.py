@@ -157,6 +157,7 @@ def _column_numbers(summaries: tuple[Summary, ...]) -> dict[str, str]:
     return {
         "columns_settings": str(len(summaries)),
         "columns_images": str(summaries[0].images),
+        "columns_draws": str(summaries[0].draws),
         "columns_gap_min": gap[0],
         "columns_gap_max": gap[1],
         "columns_dice_min": dice[0],

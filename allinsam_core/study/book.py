@@ -10,12 +10,13 @@ from typing import Any
 
 import matplotlib as mpl
 
-from allinsam_core.study import audit_page, table3_page
+from allinsam_core.study import audit_page, mini_sam_page, table3_page
 from allinsam_core.study.fragments import PALETTES, Draw, Fragments, Palette
 
 Section = Callable[[Path], Fragments]
 SECTIONS: tuple[Section, ...] = (
     audit_page.fragments,
+    mini_sam_page.fragments,
     partial(table3_page.fragments, profile="mini"),
     partial(table3_page.fragments, profile="smoke"),
 )
@@ -78,4 +79,4 @@ def _save(draw: Draw, palette: Palette, path: Path) -> None:
     }
     with mpl.rc_context(style):
         figure = draw(palette)
-        figure.savefig(path, transparent=True, bbox_inches="tight", metadata={"Date": None})
+        figure.savefig(path, transparent=True, metadata={"Date": None})

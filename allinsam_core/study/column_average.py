@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from typing import Protocol
 
@@ -57,22 +58,31 @@ class BoundaryError:
         return moved
 
 
-SETTINGS: tuple[BoundaryError, ...] = (  # fine to coarse, then masks too large, as with weak labels
-    BoundaryError(shift=0.0, amplitude=1.0, correlation=4.0),
-    BoundaryError(shift=0.0, amplitude=2.0, correlation=4.0),
-    BoundaryError(shift=0.0, amplitude=3.0, correlation=8.0),
-    BoundaryError(shift=0.0, amplitude=3.0, correlation=40.0),
-    BoundaryError(shift=1.0, amplitude=1.0, correlation=4.0),
-    BoundaryError(shift=1.0, amplitude=2.0, correlation=4.0),
-    BoundaryError(shift=2.0, amplitude=2.0, correlation=4.0),
+SETTINGS: tuple[BoundaryError, ...] = tuple(
+    BoundaryError(*values)  # shift, amplitude, correlation
+    for values in (
+        (0.0, 1.0, 4.0),
+        (0.0, 2.0, 4.0),
+        (0.0, 3.0, 6.0),
+        (0.0, 3.0, 8.0),
+        (0.0, 5.0, 10.0),
+        (0.0, 3.0, 40.0),
+        (1.0, 1.0, 4.0),  # too large, as masks of weak labels are
+        (1.0, 2.0, 4.0),
+        (1.0, 3.0, 6.0),
+        (2.0, 2.0, 4.0),
+        (2.0, 3.0, 6.0),
+        (3.0, 4.0, 10.0),
+    )
 )
 
 
 @dataclass(frozen=True)
 class Row:
-    """One image under one error setting."""
+    """One image under one draw of one error setting."""
 
     name: str
+    draw: int
     shift: float
     amplitude: float
     correlation: float
@@ -87,10 +97,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Summary:
-    """Means over images for one setting."""
+    """Means over images and draws for one setting."""
 
     setting: BoundaryError
     images: int
+    draws: int
     dice: float
     jaccard: float
     iou_column: float
@@ -111,6 +122,7 @@ def column_average_demo(
     settings: Sequence[BoundaryError] = SETTINGS,
     evaluate: Evaluate | None = None,
     seed: int = 0,
+    draws: int = 3,
 ) -> tuple[Row, ...]:
     """Score disturbed truth against truth.
 
@@ -123,22 +135,24 @@ def column_average_demo(
 
         evaluate = pixel_evaluate
     rows = []
-    for index, setting in enumerate(settings):
-        for position, (name, mask) in enumerate(masks.items()):
-            rng = np.random.default_rng([seed, index, position])
-            scores = evaluate(setting(mask, rng).astype(np.float32), mask)
-            values = (float(scores.dice), float(scores.jaccard), float(scores.iou_column))
-            rows.append(Row(name, setting.shift, setting.amplitude, setting.correlation, *values))
+    for setting, draw, (position, (name, mask)) in product(settings, range(draws), enumerate(masks.items())):
+        rng = np.random.default_rng([seed, settings.index(setting), draw, position])
+        scores = evaluate(setting(mask, rng).astype(np.float32), mask)
+        values = (float(scores.dice), float(scores.jaccard), float(scores.iou_column))
+        rows.append(Row(name, draw, setting.shift, setting.amplitude, setting.correlation, *values))
     return tuple(rows)
 
 
 def summarise(rows: Sequence[Row]) -> tuple[Summary, ...]:
-    """Mean over images, one summary a setting, in order of first appearance."""
+    """Mean over images and draws, one summary a setting, in order of first appearance."""
     summaries = []
     for setting in dict.fromkeys(row.setting for row in rows):
         chosen = [row for row in rows if row.setting == setting]
-        means = [float(np.mean([getattr(row, key) for row in chosen])) for key in ("dice", "jaccard", "iou_column")]
-        summaries.append(Summary(setting, len(chosen), *means))
+        means = [
+            float(np.mean([getattr(row, key) for row in chosen])) for key in ("dice", "jaccard", "iou_column")
+        ]
+        names, numbers = {row.name for row in chosen}, {row.draw for row in chosen}
+        summaries.append(Summary(setting, len(names), len(numbers), *means))
     return tuple(summaries)
 
 
@@ -154,7 +168,12 @@ def write_rows(rows: Sequence[Row], path: Path) -> None:
 
 def read_rows(path: Path) -> tuple[Row, ...]:
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such record; make it with `allinsam book audit-columns` and commit it")
+        raise FileNotFoundError(
+            f"{path}: no such record; make it with `allinsam book audit-columns` and commit it"
+        )
     with path.open(newline="", encoding="utf-8") as file:
         lines = list(csv.DictReader(file))
-    return tuple(Row(line.pop("name"), **{key: float(text) for key, text in line.items()}) for line in lines)
+    return tuple(
+        Row(line.pop("name"), int(line.pop("draw")), **{key: float(text) for key, text in line.items()})
+        for line in lines
+    )

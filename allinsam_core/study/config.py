@@ -6,7 +6,7 @@ import hashlib
 import json
 from importlib.resources import files
 from itertools import product
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -19,7 +19,8 @@ from allinsam_core.learning.instances import InstanceSettings
 from allinsam_core.learning.method import WindowSettings
 from allinsam_core.learning.train import TrainSettings
 
-PROFILES = ("smoke", "mini", "paper")
+ProfileName = Literal["smoke", "choice", "mini", "paper"]
+PROFILES = get_args(ProfileName)
 Label = Literal["complete", "weak"]
 
 
@@ -64,7 +65,7 @@ Model = Annotated[SamSettings | UNetSettings | OtsuSettings, Field(discriminator
 class RunConfig(Frozen):
     """Everything that decides a run's numbers."""
 
-    profile: Literal["smoke", "mini", "paper"]
+    profile: ProfileName
     method: str
     label: Label = "complete"
     fraction: float = 1.0
@@ -79,6 +80,7 @@ class RunConfig(Frozen):
     loss: str = "bce_iou"
     validation_loss: Literal["same", "double_sigmoid"] = "same"
     instances: InstanceSettings = InstanceSettings()
+    scored: Literal["test", "val"] = "test"  # choices are made on "val", before any score on "test"
     eight_bit: bool = True  # score probabilities as the 8-bit images the paper's evaluator read
 
     @model_validator(mode="after")
@@ -103,7 +105,7 @@ class RunConfig(Frozen):
 class Profile(Frozen):
     """A grid of runs. common: fields of RunConfig; methods: per method, what differs from `common`."""
 
-    name: Literal["smoke", "mini", "paper"]
+    name: ProfileName
     about: str
     labels: tuple[Label, ...]
     fractions: tuple[float, ...]

@@ -18,6 +18,9 @@ import torch
 
 from allinsam_core import __version__
 from allinsam_core.data.case import Case
+from allinsam_core.learning.train import peak_memory
+
+__all__ = ["commit", "data_checksum", "environment", "peak_memory", "read", "write"]
 
 LIBRARIES = ("torch", "torchvision", "segment-anything", "monai", "numpy", "scipy", "scikit-image", "pandas")
 

@@ -67,11 +67,16 @@ def execute(
     train = training_part(config, labelled["train"])
     method = methods.build(config, device)
     scratch = work / config.profile / config.run_id
+    if isinstance(method, NetworkMethod):
+        print(
+            f"device {method.fabric.device}, training precision {config.train.precision}, inference fp32, "
+            f"attention as in segment-anything (eager); parameters {parameters(method)}"
+        )
     clock = time.monotonic()
     learned = method.fit(train, labelled["val"], scratch) if train else {}
     fit_seconds = learned.pop("seconds", time.monotonic() - clock)
     clock = time.monotonic()
-    rows = score(config, method, data["test"], scratch / "maps" if maps else None)
+    rows = score(config, method, data[config.scored], scratch / "maps" if maps else None)
     record = {
         "run_id": config.run_id,
         "config_hash": config.hash,
@@ -114,10 +119,10 @@ def training_part(config: RunConfig, train: list[Case]) -> list[Case]:
     return fractions.subset(train, config.fraction, config.seed, config.data.rule, config.data.crop)
 
 
-def score(config: RunConfig, method: Method, test: list[Case], maps: Path | None = None) -> pd.DataFrame:
-    """Predict and score every test image: one row per image, every metric under its own name."""
+def score(config: RunConfig, method: Method, images: list[Case], maps: Path | None = None) -> pd.DataFrame:
+    """Predict and score every image: one row per image, every metric under its own name."""
     rows: list[dict[str, Any]] = []
-    for case in tqdm(test, desc="scoring", disable=None):
+    for case in tqdm(images, desc="scoring", disable=None):
         prob = method.predict(case.image)
         if maps is not None:
             maps.mkdir(parents=True, exist_ok=True)

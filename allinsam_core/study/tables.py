@@ -103,8 +103,9 @@ def _cell(group: pd.DataFrame, metric: str, printed: Table3Row | None) -> Cell:
     ours = clustered_bootstrap_mean(known[metric].to_numpy(), known["image"].tolist())
     by_seed = known.groupby("seed")[metric].mean()
     column = TABLE3_METRICS.get(metric)
-    comparable = printed is not None and column and not group["simulated"].any()
-    value = getattr(printed, column) if comparable else None
+    value = None
+    if printed is not None and column is not None and not group["simulated"].any():
+        value = float(getattr(printed, column))
     return Cell(value, ours, len(by_seed), float(by_seed.std()))
 
 

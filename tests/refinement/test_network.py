@@ -59,6 +59,15 @@ def test_images_of_a_batch_do_not_touch(small):
         assert torch.allclose(small(image)[0][1:], small(image[1:])[0], atol=1e-5)
 
 
+def test_skips_carry_the_image_past_the_deepest_level():
+    torch.manual_seed(0)
+    model = MoclUNet(tasks=1, width=16).eval()
+    model.fusion[-1].weight.data.zero_()
+    with torch.no_grad():
+        one, other = model(torch.rand(2, 3, 32, 32))[1]
+    assert not torch.allclose(one, other)
+
+
 def test_dynamic_head_is_three_convolutions_per_image():
     features, weights = torch.randn(2, 8, 3, 3), torch.randn(2, 162)
     out = dynamic_head(features, weights)

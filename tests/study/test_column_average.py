@@ -70,8 +70,9 @@ class Toy(BoundaryError):
 def test_summary_of_hand_computed_images() -> None:
     # image a: the toy vector, Jaccard 0.4, columns 1/3; image b: truth equals the prediction, 1 and 1
     masks = {"a": np.array([[1, 1, 0], [1, 0, 0]], bool), "b": np.array([[1, 0, 1], [1, 1, 0]], bool)}
-    (summary,) = summarise(column_average_demo(masks, [Toy(0, 0, 0)], evaluate))
-    assert (summary.images, summary.jaccard, summary.iou_column) == pytest.approx((2, 0.7, 2 / 3))
+    (summary,) = summarise(column_average_demo(masks, [Toy(0, 0, 0)], evaluate, draws=4))
+    assert (summary.images, summary.draws) == (2, 4)
+    assert (summary.jaccard, summary.iou_column) == pytest.approx((0.7, 2 / 3))
     assert summary.gap == pytest.approx(0.7 - 2 / 3)
     assert not summary.below_bound  # D̄ = 11/14, bound 11/17 = 0.647
 
@@ -84,6 +85,8 @@ def test_same_seed_same_rows_and_the_record_reads_back(tmp_path) -> None:
     assert rows != column_average_demo(masks, settings, evaluate, seed=4)
     path = tmp_path / "rows.csv"
     write_rows(rows, path)
+    assert [row.draw for row in rows] == [0, 0, 1, 1, 2, 2]
+    assert len({row.dice for row in rows}) == 6  # every draw is its own
     assert [row.dice for row in read_rows(path)] == pytest.approx([row.dice for row in rows], abs=1e-6)
 
 

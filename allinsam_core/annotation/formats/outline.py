@@ -29,11 +29,9 @@ def outline(mask: np.ndarray, top: int = 0, left: int = 0) -> Area:
 
     Holes become interior rings; parts that touch at most at a corner become parts of a MultiPolygon.
     """
-    steps = np.diff(np.pad(mask.astype(np.int8), ((0, 0), (1, 1))), axis=1)
-    rows, starts = np.nonzero(steps == 1)  # runs of pixels, row by row
-    _, stops = np.nonzero(steps == -1)
-    runs = shapely.box(starts + left, rows + top, stops + left, rows + top + 1)
-    return shapely.union_all(runs).simplify(0)
+    rows, columns = np.nonzero(mask)
+    pixels = shapely.box(columns + left, rows + top, columns + left + 1, rows + top + 1)
+    return shapely.coverage_union_all(pixels).simplify(0)
 
 
 def rasterise(area: Area, shape: tuple[int, int]) -> np.ndarray:

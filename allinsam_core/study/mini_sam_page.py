@@ -1,0 +1,104 @@
+"""What the page on mini-SAM substitutes: its size, its pre-training, its quality before any MoNuSeg training."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+
+from allinsam_core.annotation import sam as sams
+from allinsam_core.learning.adapter import AdaptedSam, parameter_counts
+from allinsam_core.metrics.stats import bootstrap_mean
+from allinsam_core.study import records
+from allinsam_core.study.figures import WIDTH
+from allinsam_core.study.fragments import Fragments, Palette, markdown_table, score
+
+MEASURES = ("dice", "jaccard", "mean_instance_iou", "median_area_ratio", "aji_kumar")
+
+
+def fragments(results: Path) -> Fragments:
+    """Numbers `minisam:…`, tables and figures `minisam_…`, from `results/mini_sam/`."""
+    record = records.read(results / "mini_sam" / "pretraining" / "run.json")
+    rows = pd.read_csv(results / "mini_sam" / "quality" / "rows.csv")
+    numbers = {**_sizes(), **_pretraining(record)}
+    for prompt, group in rows.groupby("prompt"):
+        for measure in MEASURES:
+            known = group[measure].dropna()
+            if len(known):
+                numbers[f"minisam:{str(prompt).replace(' ', '_')}:{measure}"] = score(known.mean(), 3)
+        held = group[group["split"] == "val"]
+        numbers[f"minisam:{str(prompt).replace(' ', '_')}:val_dice"] = score(held["dice"].mean(), 3)
+    return Fragments(
+        numbers=numbers,
+        tables={"minisam_quality": _quality(rows), "minisam_held_out": _held_out(record)},
+        figures={"minisam_curve": partial(_curve, record)},
+    )
+
+
+def _sizes() -> dict[str, str]:
+    with torch.device("meta"):
+        counts = {
+            name: parameter_counts(AdaptedSam(sams.build(name), reduction=sams.REDUCTION[name]))
+            for name in ("mini", "vit_h")
+        }
+        own = sum(p.numel() for p in sams.build("mini").parameters())
+    return {
+        "minisam:parameters": f"{own / 1e6:.1f}",
+        "minisam:adapter": f"{counts['mini']['adapter']:,}",
+        "minisam:trainable": f"{counts['mini']['trainable']:,}",
+        "minisam:vit_h_parameters": f"{counts['vit_h']['total'] / 1e6:.0f}",
+    }
+
+
+def _pretraining(record: dict[str, Any]) -> dict[str, str]:
+    training = record["training"]
+    return {
+        "minisam:minutes": f"{record['fit_seconds'] / 60:.0f}",
+        "minisam:steps": f"{record['config']['train']['steps']:,}",
+        "minisam:batch": str(record["config"]["train"]["batch_size"]),
+        "minisam:cases": f"{record['data']['train']['images']:,}",
+        "minisam:megabytes": f"{record['weights']['bytes'] / 1e6:.1f}",
+        "minisam:best_step": f"{training['best']:,}",
+        "minisam:commit": record["commit"][:10],
+        "minisam:sha256": record["weights"]["sha256"][:16],
+        "minisam:peak_gib": f"{record['peak_memory_bytes'] / 2**30:.1f}",
+    }
+
+
+def _quality(rows: pd.DataFrame) -> str:
+    header = ["Prompt", "Images", *(f"`{m}`" for m in MEASURES)]
+    lines = []
+    for prompt, group in rows.groupby("prompt", sort=False):
+        cells = []
+        for measure in MEASURES:
+            known = group[measure].dropna().to_numpy()
+            if not len(known):
+                cells.append("–")
+                continue
+            interval = bootstrap_mean(known)
+            cells.append(f"**{score(interval.mean, 3)}** [{score(interval.low, 3)}, {score(interval.high, 3)}]")
+        lines.append([str(prompt), str(group["image"].nunique()), *cells])
+    return markdown_table(header, lines)
+
+
+def _held_out(record: dict[str, Any]) -> str:
+    header = ["Step", "promptless Dice", "mean IoU, one box", "mean IoU, one point"]
+    looks = record["training"]["validations"]
+    lines = [[f"{v['step']:,}", *(score(v[k], 3) for k in ("dice", "box_iou", "point_iou"))] for v in looks]
+    return markdown_table(header, lines)
+
+
+def _curve(record: dict[str, Any], palette: Palette) -> Figure:
+    """Training loss against steps, smoothed by a running median of 15 records."""
+    losses = pd.DataFrame(record["training"]["losses"], columns=["step", "loss"])
+    figure = Figure(figsize=(WIDTH, 2.8), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot(losses["step"], losses["loss"], color=palette.faint, linewidth=0.8)
+    axes.plot(losses["step"], losses["loss"].rolling(15, center=True).median(), color=palette.first, linewidth=1.6)
+    axes.set_xlabel("optimiser step")
+    axes.set_ylabel("loss of a batch")
+    return figure
