@@ -41,6 +41,6 @@ class Otsu:
     def predict(self, image: np.ndarray) -> np.ndarray:
         amount = gaussian_filter(rgb2hed(image)[..., 0], self.settings.sigma)
         spread = amount.std()
-        if spread == 0:
+        if spread < 1e-6:  # a flat image; its deconvolution differs by rounding only
             return np.zeros(amount.shape, np.float32)
         return expit(4 * (amount - threshold_otsu(amount)) / spread).astype(np.float32)

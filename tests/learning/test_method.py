@@ -80,6 +80,26 @@ def test_fitting_reports_what_happened_and_changes_the_weights(halves: Case, tmp
     assert not torch.equal(one.model.weights, Red().weights)
 
 
+def test_training_crops_may_be_magnified_otherwise(
+    halves: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from allinsam_core.learning import method as module
+
+    asked: list[tuple[int, int]] = []
+
+    class Sampler(module.CropSampler):
+        def __init__(self, cases: list, field: int, size: int, *more: object) -> None:
+            asked.append((field, size))
+            super().__init__(cases, field, size, *more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "CropSampler", Sampler)
+    one = method()
+    one.fit([halves], [halves], tmp_path / "same")
+    one.window = WINDOW.model_copy(update={"train_field": 8})
+    one.fit([halves], [halves], tmp_path / "other")
+    assert asked == [(16, 16), (8, 16)]
+
+
 def test_prediction_is_a_probability_map(halves: Case) -> None:
     prob = method().predict(halves.image)
     assert (prob.shape, prob.dtype) == ((20, 20), np.float32)

@@ -36,7 +36,7 @@ def test_a_run_leaves_rows_record_weights_and_maps(tiny_config: RunConfig, tmp_p
     assert rows["image"].tolist() == ["simulated-3", "simulated-4"]  # after two for training and one for validation
     fields = [*PixelScores.__dataclass_fields__, *InstanceScores.__dataclass_fields__]
     assert rows.columns.tolist() == ["image", "patient", "organ", *fields]
-    assert rows[["dice", "auc", "jaccard"]].notna().all().all()
+    assert rows[["dice", "jaccard", "n_truth"]].notna().all().all()
 
     record = json.loads((folder / "run.json").read_text(), parse_constant=lambda name: pytest.fail(name))
     assert record["run_id"] == tiny_config.run_id
@@ -99,6 +99,12 @@ def test_equal_configurations_give_equal_rows_and_other_seeds_others(tiny_config
         for place, config in (("a", tiny_config), ("b", tiny_config), ("c", but(tiny_config, seed=1)))
     ]
     assert rows[0] == rows[1] != rows[2]
+
+
+def test_settings_are_chosen_on_the_validation_images(tiny_config: RunConfig, tmp_path: Path) -> None:
+    config = but(tiny_config, method="otsu", model=OtsuSettings(), fraction=0, scored="val")
+    rows = pd.read_csv(execute(config, tmp_path) / "rows.csv")
+    assert rows["image"].tolist() == ["simulated-2"]
 
 
 def test_a_record_of_another_configuration_is_an_error(tiny_config: RunConfig, tmp_path: Path) -> None:
