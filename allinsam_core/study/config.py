@@ -9,7 +9,7 @@ from itertools import product
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from allinsam_core.annotation.weak import WeakSettings
 from allinsam_core.baselines.otsu import OtsuSettings
@@ -46,6 +46,7 @@ class AnnotatorSettings(Frozen):
 
     name: Literal["mini", "vit_b", "vit_l", "vit_h"] = "mini"
     weights: str = "shipped"
+    sha256: str = ""  # of the weights' file, so that other weights are another run; filled in by Profile.run
     boxes: WeakSettings = WeakSettings()
 
 
@@ -82,6 +83,14 @@ class RunConfig(Frozen):
     scored: Literal["test", "val"] = "test"  # choices are made on "val", before any score on "test"
     eight_bit: bool = True  # score probabilities as the 8-bit images the paper's evaluator read
 
+    @model_validator(mode="after")
+    def _weak_labels_have_an_annotator(self) -> RunConfig:
+        if (self.label == "weak") != (self.annotator is not None):
+            raise ValueError(
+                f"label {self.label!r} with annotator {self.annotator}: weak labels, and only they, have one"
+            )
+        return self
+
     @property
     def hash(self) -> str:
         """sha256 of the canonical JSON, first 10 hexadecimal digits."""
@@ -111,8 +120,9 @@ class Profile(Frozen):
         settings = merged(self.common, self.methods[method])
         for narrowed in ("labels", "fractions", "seeds"):
             settings.pop(narrowed, None)
-        if label == "complete":
-            settings.pop("annotator", None)
+        annotator = settings.pop("annotator", None)
+        if label == "weak" and annotator is not None:
+            settings["annotator"] = {**annotator, "sha256": base_weights({"kind": "sam", **annotator})}
         named = {"profile": self.name, "method": method, "label": label, "fraction": fraction, "seed": seed}
         return RunConfig.model_validate({**settings, **named, "base_weights": base_weights(settings["model"])})
 

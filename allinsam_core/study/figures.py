@@ -143,11 +143,10 @@ def dice_by_fraction(scores: pd.DataFrame, palette: Palette = LIGHT, label: str 
         x = [100 * r.fraction for r in found]
         axes.plot(x, [c.ours.mean for c in cells], MARKERS.get(method, "o") + "-", color=colour, label=name)
         axes.fill_between(x, [c.ours.low for c in cells], [c.ours.high for c in cells], color=colour, alpha=0.15, lw=0)
-        if cells[0].paper is not None:
-            paper = [float(c.paper) for c in cells if c.paper is not None]
-            axes.plot(
-                x, paper, MARKERS.get(method, "o"), color=colour, mfc="none", label=f"{name.split(' (')[0]}, paper"
-            )
+        paper = [(share, c.paper) for share, c in zip(x, cells, strict=True) if c.paper is not None]
+        if paper:
+            printed = f"{name.split(' (')[0]}, paper"
+            axes.plot(*zip(*paper, strict=True), MARKERS.get(method, "o"), color=colour, mfc="none", label=printed)
     axes.set_xscale("log")
     axes.set_xticks([0.5, 4, 100], ["0.5", "4", "100"])
     axes.minorticks_off()

@@ -87,7 +87,7 @@ def execute(
         "environment": records.environment(getattr(getattr(method, "fabric", None), "device", "cpu")),
         "data": {name: {"images": len(part), "sha256": records.data_checksum(part)} for name, part in data.items()},
         "training_part": {"images": len(train), "pixels": sum(c.instances.size for c in train)},
-        "parameters": parameters(method),
+        "parameters": parameters(method, fitted=bool(train)),
         "fit_seconds": fit_seconds,
         "predict_seconds": time.monotonic() - clock,
         "peak_memory_bytes": max(peak_memory(), learned.pop("peak_memory", 0)),
@@ -136,9 +136,9 @@ def score(config: RunConfig, method: Method, images: list[Case], maps: Path | No
     return pd.DataFrame(rows)
 
 
-def parameters(method: Method) -> dict[str, int]:
-    """Total and trained parameters; zero for methods without a network."""
+def parameters(method: Method, fitted: bool = True) -> dict[str, int]:
+    """Total and trained parameters; zero for methods without a network. fitted: whether the run trained at all."""
     if not isinstance(method, NetworkMethod):
         return {"total": 0, "trained": 0}
     sizes = [(p.numel(), p.requires_grad) for p in method.model.parameters()]
-    return {"total": sum(n for n, _ in sizes), "trained": sum(n for n, trained in sizes if trained)}
+    return {"total": sum(n for n, _ in sizes), "trained": sum(n for n, trained in sizes if trained and fitted)}

@@ -19,8 +19,8 @@ TABLE3_METRICS = {
     "recall": "recall",
     "precision": "precision",
     "best_f1": "best_f1",
-    "iou_column": "iou",
-    "jaccard": "adj",
+    "iou_column": "iou_printed",
+    "jaccard": "adj_printed",
 }
 INSTANCE_METRICS = ("aji_kumar", "aji_plus", "pq", "f1_instance_50", "ap_50")
 METHOD_NAMES = {
@@ -62,16 +62,19 @@ class Row:
 def collect(results: Path, profile: str) -> pd.DataFrame:
     """All rows of all finished runs of a profile: one line per run and test image.
 
-    Raises ValueError, saying what to run, when there is no finished run, and when two records disagree on the
-    test images.
+    Raises ValueError, saying what to run, when there is no finished run, when two records disagree on the
+    test images, and when two runs stand for the same cell and seed (one of them is of an earlier configuration).
     """
-    frames, tests = [], {}
+    frames, tests, seen = [], {}, {}
     for path in sorted((results / profile).glob("*/run.json")):
         record = records.read(path)
         own = pd.read_csv(path.with_name("rows.csv"))
         config = record["config"]
-        for name in ("method", "label", "fraction", "seed"):
-            own[name] = config[name]
+        place = {name: config[name] for name in ("method", "label", "fraction", "seed")}
+        first = seen.setdefault(tuple(place.values()), path.parent)
+        if first != path.parent:
+            raise ValueError(f"{first} and {path.parent} are runs of the same cell and seed; delete the outdated one")
+        own = own.assign(**place)
         frames.append(own.assign(run=record["run_id"], simulated=record["simulated"]))
         tests[record["data"]["test"]["sha256"]] = path
     if not frames:

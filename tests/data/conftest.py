@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,15 +16,6 @@ XML = """<Annotations><Annotation><Regions><Region Id="1"><Vertices>
 <Vertex X="2" Y="3"/><Vertex X="6" Y="3"/><Vertex X="6" Y="8"/><Vertex X="2" Y="8"/>
 </Vertices></Region></Regions></Annotation></Annotations>"""
 """One rectangle of 4 × 5 px, columns 2 to 5 and rows 3 to 7."""
-
-
-@pytest.fixture(scope="session")
-def data_root() -> Path:
-    named = os.environ.get("ALLINSAM_DATA")
-    root = Path(named) if named else Path(__file__).resolve().parents[3] / "shared" / "data"
-    if not root.is_dir():
-        pytest.skip("real data absent: set ALLINSAM_DATA to the folder that holds monuseg/ and dsb2018/")
-    return root
 
 
 @pytest.fixture

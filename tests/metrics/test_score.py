@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import fields
 from pathlib import Path
 
@@ -50,14 +49,6 @@ def save(path: Path, values: np.ndarray) -> Path:
     else:
         tifffile.imwrite(path, values)
     return path
-
-
-@pytest.fixture
-def data_root() -> Path:
-    root = Path(os.environ.get("ALLINSAM_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
-    if not root.is_dir():
-        pytest.skip(f"real data: {root} is not there (set ALLINSAM_DATA)")
-    return root
 
 
 def test_two_label_files_by_hand(tmp_path: Path) -> None:

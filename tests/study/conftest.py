@@ -1,0 +1,81 @@
+"""A run of the study in seconds, and results folders written by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from allinsam_core.baselines.unet import UNetSettings
+from allinsam_core.learning.method import WindowSettings
+from allinsam_core.learning.train import TrainSettings
+from allinsam_core.study.config import DataSettings, RunConfig
+from allinsam_core.study.tables import INSTANCE_METRICS, TABLE3_METRICS
+
+WriteRun = Callable[..., Path]
+
+
+@pytest.fixture
+def tiny_config() -> RunConfig:
+    """A U-Net of two levels, three steps, simulated tiles of 64 px."""
+    return RunConfig(
+        profile="smoke",
+        method="unet",
+        model=UNetSettings(channels=(4, 8)),
+        data=DataSettings(source="simulated", crop=32, simulated={"train": 2, "val": 1, "test": 2, "size": 64}),
+        window=WindowSettings(field=32, size=32),
+        train=TrainSettings(steps=3, batch_size=2, validate_every=2),
+    )
+
+
+@pytest.fixture
+def write_run(tmp_path: Path) -> WriteRun:
+    """Write a finished run's rows and record under tmp_path/results; every metric of an image is the value given."""
+
+    def write(
+        method: str,
+        fraction: float,
+        seed: int,
+        images: Mapping[str, float],
+        *,
+        label: str = "complete",
+        profile: str = "mini",
+        test: str = "same",
+        simulated: bool = False,
+        hash: str = "0123456789",
+        **metrics: Mapping[str, float],
+    ) -> Path:
+        folder = tmp_path / "results" / profile / f"{method}-{label}-{fraction:g}-s{seed}-{hash}"
+        folder.mkdir(parents=True)
+        names = (*TABLE3_METRICS, *INSTANCE_METRICS)
+        rows = [
+            {"image": i, "patient": i, "organ": "kidney"} | {m: metrics.get(m, images)[i] for m in names}
+            for i in images
+        ]
+        pd.DataFrame(rows).to_csv(folder / "rows.csv", index=False)
+        record = {
+            "run_id": folder.name,
+            "config_hash": hash,
+            "config": {"method": method, "label": label, "fraction": fraction, "seed": seed},
+            "commit": "abcdef0123456789",
+            "simulated": simulated,
+            "environment": {"device": "cpu", "device_name": "a processor", "threads": 2},
+            "data": {"test": {"images": len(images), "sha256": test}},
+            "training_part": {"images": 3, "pixels": 120_000},
+            "parameters": {"total": 1_000, "trained": 900},
+            "fit_seconds": 90.0,
+            "predict_seconds": 1.26,
+            "peak_memory_bytes": 3 * 2**30,
+            "training": {
+                "losses": [[0, 1.5], [10, 1.0]],
+                "validations": [{"step": 5, "loss": 1.2, "dice": 0.4}, {"step": 10, "loss": 1.0, "dice": 0.6}],
+                "best": 10,
+            },
+        }
+        (folder / "run.json").write_text(json.dumps(record))
+        return tmp_path / "results"
+
+    return write

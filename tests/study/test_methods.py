@@ -1,0 +1,49 @@
+"""From a configuration to a method."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from allinsam_core.annotation import sam
+from allinsam_core.baselines.otsu import Otsu, OtsuSettings
+from allinsam_core.baselines.unet import CentredUNet
+from allinsam_core.learning.adapter import AdaptedSam
+from allinsam_core.learning.method import NetworkMethod
+from allinsam_core.study import methods
+from allinsam_core.study.config import RunConfig, SamSettings
+
+
+def test_settings_reach_the_method(tiny_config: RunConfig) -> None:
+    method = methods.build(tiny_config, "cpu")
+    assert isinstance(method, NetworkMethod)
+    assert isinstance(method.model, CentredUNet)
+    for name in ("window", "train", "augment", "loss", "validation_loss", "seed"):
+        assert getattr(method, name) == getattr(tiny_config, name)
+    assert method.fabric.device == torch.device("cpu")
+    assert isinstance(methods.build(tiny_config.model_copy(update={"model": OtsuSettings()})), Otsu)
+
+
+def test_the_seed_decides_the_initial_weights(tiny_config: RunConfig) -> None:
+    first, again, other = (methods.network(tiny_config.model, seed).state_dict() for seed in (0, 0, 1))  # type: ignore[arg-type]
+    assert all(torch.equal(v, again[k]) for k, v in first.items())
+    assert not all(torch.equal(v, other[k]) for k, v in first.items())
+
+
+def test_sams_settings_reach_the_adapter(tiny_sam: sam.Sam, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple] = []
+    monkeypatch.setattr(sam, "weights_file", lambda weights: f"file of {weights}")
+    monkeypatch.setattr(sam, "build", lambda *arguments: asked.append(arguments) or tiny_sam)
+    settings = SamSettings(placement="late", reduction=8, zero_init=True, trainable="everything")
+    model = methods.network(settings, 0)
+    assert isinstance(model, AdaptedSam)
+    assert model.adapted_blocks == (2, 3)
+    assert model.adapter is not None
+    assert model.adapter.up.weight.shape == (32, 4)
+    assert not model.adapter.up.weight.any()
+    assert all(p.requires_grad for p in model.image_encoder.parameters())
+    matrix = tiny_sam.prompt_encoder.pe_layer.positional_encoding_gaussian_matrix
+    assert torch.equal(model.fourier.positional_encoding_gaussian_matrix, matrix)
+    released = methods.network(SamSettings(reduction=8, as_released=True, weights="random"), 0)
+    assert not torch.equal(released.fourier.positional_encoding_gaussian_matrix, matrix)
+    assert asked == [("mini", "file of shipped"), ("mini",)]

@@ -1,0 +1,153 @@
+"""A run from data to record, small enough for a test."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from safetensors import safe_open
+
+from allinsam_core.baselines.otsu import OtsuSettings
+from allinsam_core.data import monuseg, simulate
+from allinsam_core.data.errors import DataError
+from allinsam_core.metrics.instance import InstanceScores
+from allinsam_core.metrics.pixel import PixelScores
+from allinsam_core.study import methods, records, run
+from allinsam_core.study.config import AnnotatorSettings, DataSettings, RunConfig
+
+
+def but(config: RunConfig, **fields: object) -> RunConfig:
+    return RunConfig.model_validate({**{k: getattr(config, k) for k in RunConfig.model_fields}, **fields})
+
+
+def execute(config: RunConfig, folder: Path, **more: object) -> Path:
+    return run.execute(config, folder / "results", folder / "work", device="cpu", **more)  # type: ignore[arg-type]
+
+
+def test_a_run_leaves_rows_record_weights_and_maps(tiny_config: RunConfig, tmp_path: Path) -> None:
+    folder = execute(tiny_config, tmp_path, maps=True)
+    assert folder == tmp_path / "results" / "smoke" / tiny_config.run_id
+    assert {p.name for p in folder.iterdir()} == {"rows.csv", "run.json"}
+
+    rows = pd.read_csv(folder / "rows.csv")
+    assert rows["image"].tolist() == ["simulated-3", "simulated-4"]  # after two for training and one for validation
+    fields = [*PixelScores.__dataclass_fields__, *InstanceScores.__dataclass_fields__]
+    assert rows.columns.tolist() == ["image", "patient", "organ", *fields]
+    assert rows[["dice", "auc", "jaccard"]].notna().all().all()
+
+    record = json.loads((folder / "run.json").read_text(), parse_constant=lambda name: pytest.fail(name))
+    assert record["run_id"] == tiny_config.run_id
+    assert record["config_hash"] == tiny_config.hash
+    assert RunConfig.model_validate(record["config"]) == tiny_config
+    assert record["config"]["seed"] == 0
+    assert record["simulated"] is True
+    assert record["commit"]
+    assert record["started"].endswith("Z")
+    assert record["environment"]["device"] == "cpu"
+    assert record["environment"]["libraries"]["torch"]
+    made = simulate.cohort(**tiny_config.data.simulated)
+    for split, images in (("train", 2), ("val", 1), ("test", 2)):
+        part = [c for c in made if c.split == split]
+        assert record["data"][split] == {"images": images, "sha256": records.data_checksum(part)}
+    assert record["training_part"] == {"images": 2, "pixels": 2 * 64 * 64}
+    assert record["parameters"]["total"] == record["parameters"]["trained"] > 0
+    assert record["fit_seconds"] > 0
+    assert record["predict_seconds"] > 0
+    assert record["peak_memory_bytes"] > 50 * 2**20
+    assert [look["step"] for look in record["training"]["validations"]] == [2, 3]
+    assert record["training"]["losses"][0][0] == 0
+
+    scratch = tmp_path / "work" / "smoke" / tiny_config.run_id
+    with safe_open(scratch / "trained.safetensors", framework="pt") as file:
+        assert json.loads(file.metadata()["note"]) == {"run": tiny_config.run_id}
+    for name in rows["image"]:
+        assert np.load(scratch / "maps" / f"{name}.npy").dtype == np.uint8
+
+
+def test_a_finished_run_is_skipped_and_a_broken_one_redone(
+    tiny_config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = but(tiny_config, method="otsu", model=OtsuSettings(), fraction=0)
+    assert not run.is_finished(config, tmp_path / "results")
+
+    def killed(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(records, "write", killed)
+        with pytest.raises(KeyboardInterrupt):
+            execute(config, tmp_path)
+    folder = tmp_path / "results" / "smoke" / config.run_id
+    assert (folder / "rows.csv").is_file()  # the record comes last
+    assert not run.is_finished(config, tmp_path / "results")
+
+    (folder / "rows.csv").write_text("half a li")
+    execute(config, tmp_path)
+    assert run.is_finished(config, tmp_path / "results")
+    assert len(pd.read_csv(folder / "rows.csv")) == 2
+
+    monkeypatch.setattr(methods, "build", lambda *arguments: pytest.fail("done again"))
+    assert execute(config, tmp_path) == folder
+
+
+def test_equal_configurations_give_equal_rows_and_other_seeds_others(tiny_config: RunConfig, tmp_path: Path) -> None:
+    rows = [
+        (execute(config, tmp_path / place) / "rows.csv").read_text()
+        for place, config in (("a", tiny_config), ("b", tiny_config), ("c", but(tiny_config, seed=1)))
+    ]
+    assert rows[0] == rows[1] != rows[2]
+
+
+def test_a_record_of_another_configuration_is_an_error(tiny_config: RunConfig, tmp_path: Path) -> None:
+    path = tmp_path / "smoke" / tiny_config.run_id / "run.json"
+    records.write({"config_hash": "another"}, path)
+    with pytest.raises(ValueError, match=rf"run\.json: record of configuration another, expected {tiny_config.hash}"):
+        run.is_finished(tiny_config, tmp_path)
+
+
+def test_without_training_nothing_counts_as_trained(tiny_config: RunConfig, tmp_path: Path) -> None:
+    record = records.read(execute(but(tiny_config, fraction=0), tmp_path) / "run.json")
+    assert record["training_part"] == {"images": 0, "pixels": 0}
+    assert record["parameters"]["trained"] == 0
+    assert record["parameters"]["total"] > 0
+    assert record["training"] == {}
+
+
+def test_the_declared_part_is_cut_by_the_rule(tiny_config: RunConfig) -> None:
+    cases = simulate.cohort(**tiny_config.data.simulated)[:2]
+    half = run.training_part(but(tiny_config, fraction=0.5), cases)
+    assert [c.instances.shape for c in half] == [(32, 32)] * 4  # half of 2 · 64² is four crops of 32²
+    assert run.training_part(tiny_config, cases) == cases
+    whole = but(tiny_config, fraction=0.5, data=DataSettings(source="simulated", rule="whole_image"))
+    assert [c.instances.shape for c in run.training_part(whole, cases)] == [(64, 64)]
+
+
+def test_weak_labels_come_from_the_annotator_and_complete_ones_are_the_truth(
+    tiny_config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from types import SimpleNamespace
+
+    cases = simulate.cohort(**tiny_config.data.simulated)
+    assert run.annotated(tiny_config, cases, tmp_path) is cases
+    asked: list[object] = []
+
+    def weak_cases(images: list, annotator: object, boxes: object, cache: Path) -> list:
+        asked.extend((annotator, boxes, cache))
+        return [SimpleNamespace(case=f"weak {image.name}") for image in images]
+
+    monkeypatch.setattr(run, "weak_cases", weak_cases)
+    monkeypatch.setattr(run.sam, "weights_file", lambda weights: f"file of {weights}")
+    monkeypatch.setattr(run.sam, "build", lambda name, file: (name, file))
+    config = but(tiny_config, label="weak", annotator=AnnotatorSettings())
+    assert run.annotated(config, cases[:2], tmp_path) == ["weak simulated-0", "weak simulated-1"]
+    assert asked == [("mini", "file of shipped"), AnnotatorSettings().boxes, tmp_path]
+
+
+def test_a_patient_in_two_splits_stops_the_run(tiny_config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    tile = simulate.tile(0, size=64)
+    monkeypatch.setattr(monuseg, "load", lambda folder, split: [tile])
+    with pytest.raises(DataError, match="patient simulated-0"):
+        run.cases(DataSettings(source="monuseg"), Path("anywhere"))

@@ -1,0 +1,163 @@
+"""Tables from a results folder written by hand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from allinsam_core.study import table3_page, tables
+from allinsam_core.study.fragments import PALETTES
+from allinsam_core.study.published import table3 as published
+
+WriteRun = Callable[..., Path]
+
+
+def test_every_metric_stands_beside_a_printed_column() -> None:
+    row = published()[3]
+    assert (row.method, row.training_data) == ("All-in-SAM", "All")
+    values = [getattr(row, column) for column in tables.TABLE3_METRICS.values()]
+    assert values == [0.8254, 0.9717, 0.8474, 0.8081, 0.8304, 0.6974, 0.7036]
+    assert list(tables.TABLE3_METRICS)[5:] == ["iou_column", "jaccard"]
+
+
+def test_the_papers_value_ours_and_the_difference_by_hand(write_run: WriteRun) -> None:
+    write_run("allinsam", 1.0, 0, {"a": 0.80, "b": 0.84}, jaccard={"a": 0.6, "b": 0.8})
+    write_run("allinsam", 1.0, 1, {"a": 0.82, "b": 0.86}, jaccard={"a": 0.6, "b": 0.8})
+    results = write_run("unet", 1.0, 0, {"a": 0.5, "b": 0.7})
+    found = tables.rows(tables.collect(results, "mini"), ("dice", "jaccard", "iou_column", "aji_kumar"))
+    assert [(row.method, len(row.runs)) for row in found] == [("allinsam", 2), ("unet", 1)]
+    dice = found[0].cells["dice"]
+    assert dice.paper == 0.8254
+    assert dice.ours.mean == pytest.approx(0.83)
+    assert dice.difference == pytest.approx(0.0046)
+    # two images of means 0.81 and 0.85, each resample holds one of them twice or both: a quarter, a quarter, a half
+    assert (dice.ours.low, dice.ours.high, dice.ours.n) == pytest.approx((0.81, 0.85, 2))
+    assert dice.seeds == 2
+    assert dice.between_seeds == pytest.approx(0.02 / math.sqrt(2))
+    assert found[0].cells["jaccard"].difference == pytest.approx(0.7 - 0.7036)
+    assert found[0].cells["iou_column"].difference == pytest.approx(0.83 - 0.6974)
+    assert found[0].cells["aji_kumar"].paper is None
+    rival = found[1].cells["dice"]
+    assert (rival.paper, rival.difference, rival.seeds) == (None, None, 1)
+    assert math.isnan(rival.between_seeds)
+
+
+@pytest.mark.parametrize(
+    ("label", "fraction", "dice"),
+    [("complete", 0.04, 0.8134), ("complete", 0.005, 0.7816), ("weak", 1.0, 0.8246), ("weak", 0.005, 0.7873)],
+)
+def test_each_cell_meets_its_own_row_of_the_paper(
+    write_run: WriteRun, label: str, fraction: float, dice: float
+) -> None:
+    results = write_run("allinsam", fraction, 0, {"a": 0.8, "b": 0.9}, label=label)
+    (row,) = tables.rows(tables.collect(results, "mini"), ("dice",))
+    assert row.cells["dice"].paper == dice
+
+
+def test_other_amounts_of_data_and_simulated_images_have_no_printed_value(write_run: WriteRun) -> None:
+    write_run("allinsam", 0.1, 0, {"a": 0.8, "b": 0.9})
+    results = write_run("allinsam", 1.0, 0, {"a": 0.8, "b": 0.9}, simulated=True)
+    assert [row.cells["dice"].paper for row in tables.rows(tables.collect(results, "mini"), ("dice",))] == [None, None]
+
+
+def test_an_undefined_score_is_left_out_and_n_says_so(write_run: WriteRun) -> None:
+    images = {"a": 0.8, "b": 0.9, "c": 0.5}
+    results = write_run("unet", 1.0, 0, images, auc={"a": 0.8, "b": 0.9, "c": float("nan")})
+    (row,) = tables.rows(tables.collect(results, "mini"), ("auc", "dice"))
+    assert (row.cells["auc"].ours.n, row.cells["dice"].ours.n) == (2, 3)
+    assert row.cells["auc"].ours.mean == pytest.approx(0.85)
+
+
+def test_table_3_in_long_form(write_run: WriteRun) -> None:
+    for fraction in (0.005, 1.0):
+        results = write_run("allinsam", fraction, 0, {"a": 0.7, "b": 0.9})
+    table = tables.table3(tables.collect(results, "mini"))
+    assert len(table) == 2 * 7
+    assert table["training data"].unique().tolist() == ["100 %", "0.5 %"]
+    first = table.iloc[0]
+    assert (first["label"], first["method"], first["metric"]) == ("complete", "All-in-SAM (mini-SAM)", "dice")
+    assert (first["paper"], first["images"], first["seeds"]) == (0.8254, 2, 1)
+    assert first["difference"] == pytest.approx(0.8 - 0.8254)
+
+
+def test_what_runs_cost(write_run: WriteRun) -> None:
+    (line,) = tables.run_table(write_run("unet", 1.0, 0, {"a": 0.7}), "mini").to_dict("records")
+    assert line == {
+        "run": "unet-complete-1-s0-0123456789",
+        "trained parameters": 900,
+        "fit s": 90.0,
+        "predict s": 1.3,
+        "peak MiB": 3072,
+        "device": "cpu",
+        "commit": "abcdef0123",
+    }
+
+
+def test_no_finished_run_says_what_to_run(write_run: WriteRun) -> None:
+    results = write_run("unet", 1.0, 0, {"a": 0.7})
+    with pytest.raises(ValueError, match=r"smoke: no finished run; `make study PROFILE=smoke`"):
+        tables.collect(results, "smoke")
+    next(results.glob("mini/*/run.json")).unlink()
+    with pytest.raises(ValueError, match="mini: no finished run"):
+        tables.collect(results, "mini")
+
+
+def test_different_test_images_refuse(write_run: WriteRun) -> None:
+    write_run("unet", 1.0, 0, {"a": 0.7})
+    results = write_run("allinsam", 1.0, 0, {"a": 0.7}, test="other")
+    with pytest.raises(ValueError, match=r"allinsam-\S+ and \S+unet-\S+ were scored on different test images"):
+        tables.collect(results, "mini")
+
+
+def test_two_runs_of_one_cell_refuse(write_run: WriteRun) -> None:
+    write_run("unet", 1.0, 0, {"a": 0.7})
+    results = write_run("unet", 1.0, 0, {"a": 0.9}, hash="9876543210")
+    with pytest.raises(ValueError, match=r"0123456789 and \S+9876543210 are runs of the same cell and seed; delete"):
+        tables.collect(results, "mini")
+
+
+def test_names_of_fractions() -> None:
+    assert [tables.fraction_name(f) for f in (1.0, 0.04, 0.005, 0.0)] == ["100 %", "4 %", "0.5 %", "none"]
+
+
+# ---- what the book substitutes
+
+
+@pytest.fixture
+def study(write_run: WriteRun) -> Path:
+    for seed in (0, 1):
+        for fraction in (1.0, 0.005):
+            write_run("allinsam", fraction, seed, {"a": 0.78, "b": 0.88})
+    write_run("allinsam", 1.0, 0, {"a": 0.5, "b": 0.6}, label="weak")
+    return write_run("zeroshot", 0.0, 0, {"a": 0.5, "b": 0.6})
+
+
+def test_the_pages_numbers_tables_and_figures(study: Path) -> None:
+    part = table3_page.fragments(study, "mini")
+    assert part.numbers["mini:runs"] == "6"
+    assert part.numbers["mini:images"] == "2"
+    assert part.numbers["mini:seeds"] == "2"
+    assert part.numbers["mini:peak_gib"] == "3.0"
+    assert part.numbers["mini:fit_minutes"] == "9"
+    assert part.numbers["mini:allinsam:complete:1:dice"] == "0.830"
+    assert part.numbers["mini:zeroshot:complete:0:aji_kumar"] == "0.550"
+    complete = part.tables["mini_table3_complete"].splitlines()
+    assert len(complete) == 2 + 3  # header and rule; two amounts of data and the untrained
+    assert "0.8254" in complete[2]
+    assert "0.7816" in complete[3]
+    assert "paper" not in complete[4]
+    assert complete[2].rstrip(" |").endswith("2 × 2")
+    assert "0.8246" in part.tables["mini_table3_weak"]
+    assert "`aji_kumar`" in part.tables["mini_instances_complete"]
+    assert part.tables["mini_runs"].count("abcdef0123") == 6
+    for draw in part.figures.values():
+        for palette in PALETTES:
+            assert all(axes.get_xlabel() for axes in draw(palette).axes)
+
+
+def test_a_profile_without_runs_raises(study: Path) -> None:
+    with pytest.raises(ValueError, match="no finished run"):
+        table3_page.fragments(study, "smoke")
