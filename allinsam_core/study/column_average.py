@@ -148,9 +148,7 @@ def summarise(rows: Sequence[Row]) -> tuple[Summary, ...]:
     summaries = []
     for setting in dict.fromkeys(row.setting for row in rows):
         chosen = [row for row in rows if row.setting == setting]
-        means = [
-            float(np.mean([getattr(row, key) for row in chosen])) for key in ("dice", "jaccard", "iou_column")
-        ]
+        means = [float(np.mean([getattr(row, key) for row in chosen])) for key in ("dice", "jaccard", "iou_column")]
         names, numbers = {row.name for row in chosen}, {row.draw for row in chosen}
         summaries.append(Summary(setting, len(names), len(numbers), *means))
     return tuple(summaries)
@@ -168,9 +166,7 @@ def write_rows(rows: Sequence[Row], path: Path) -> None:
 
 def read_rows(path: Path) -> tuple[Row, ...]:
     if not path.is_file():
-        raise FileNotFoundError(
-            f"{path}: no such record; make it with `allinsam book audit-columns` and commit it"
-        )
+        raise FileNotFoundError(f"{path}: no such record; make it with `allinsam book audit-columns` and commit it")
     with path.open(newline="", encoding="utf-8") as file:
         lines = list(csv.DictReader(file))
     return tuple(
