@@ -49,4 +49,6 @@ def ensure() -> bool:
         library.impl("nms", nms, "CPU")
         _libraries.append(library)
         importlib.import_module("torchvision")
+        # `torchvision.ops.nms` asks this first; what is still missing then fails at its own call
+        importlib.import_module("torchvision.extension")._has_ops = lambda: True  # type: ignore[attr-defined]
     return bool(_libraries)

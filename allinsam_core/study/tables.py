@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -65,7 +66,8 @@ def collect(results: Path, profile: str) -> pd.DataFrame:
     Raises ValueError, saying what to run, when there is no finished run, when two records disagree on the
     test images, and when two runs stand for the same cell and seed (one of them is of an earlier configuration).
     """
-    frames, tests, seen = [], {}, {}
+    frames, tests = [], {}
+    seen: dict[tuple[Any, ...], Path] = {}
     for path in sorted((results / profile).glob("*/run.json")):
         record = records.read(path)
         own = pd.read_csv(path.with_name("rows.csv"))
