@@ -20,8 +20,7 @@ from typing import overload
 
 import numpy as np
 
-from allinsam_core.data import glomerulus_anatomy, glomerulus_cells
-from allinsam_core.data.case import Split
+from allinsam_core.data import glomerulus_anatomy, glomerulus_cells, slide_split
 from allinsam_core.data.glomerulus_stain import SlideStyle, fluorescence, pas
 from allinsam_core.data.nuclei import truth
 from allinsam_core.data.patch import CELL_TYPES, MARKERS, SPACING, CellType, Patch, Truth
@@ -48,7 +47,7 @@ def patch(
     slide = replace(slide, severity=severity)
     anatomy = glomerulus_anatomy.grow(size, SPACING, severity, rng)
     cells = glomerulus_cells.populate(anatomy, severity, slide.strength_h, rng)
-    displacement = (misregistration(slide_seed, size) if misregistered else np.zeros((size, size, 2), np.float32))  # fmt: skip
+    displacement = misregistration(slide_seed, size) if misregistered else np.zeros((size, size, 2), np.float32)
     image = pas(anatomy, cells, slide, rng)
     molecular = fluorescence(anatomy, cells, slide, displacement, rng)
     instances, kinds = _exact(cells)
@@ -72,9 +71,7 @@ def _exact(cells: glomerulus_cells.Cells) -> tuple[np.ndarray, tuple[str, ...]]:
     instances = truth(cells.labels)
     first = np.unique(instances, return_index=True)
     drawn = cells.labels.ravel()[first[1]]
-    return instances, tuple(
-        cells.kinds[label - 1] for value, label in zip(first[0], drawn, strict=True) if value > 0
-    )
+    return instances, tuple(cells.kinds[label - 1] for value, label in zip(first[0], drawn, strict=True) if value > 0)
 
 
 def misregistration(seed: int, size: int, shift: float = 5.0, smooth: float = 1.5) -> np.ndarray:
@@ -110,15 +107,15 @@ class Slide:
 class Cohort(Sequence[Patch]):
     """Patches made when they are asked for: `cohort[i]`, equal for equal seeds; podocyte pool first.
 
-    slides: the 11 slides. index: (slide number, cell type, number within the slide) of every patch.
+    slides: its slides. splits: slide → split, by `slide_split.by_slide`. entries: (slide number, cell type, number
+    within the slide) of every patch.
     """
 
-    def __init__(
-        self, slides: Sequence[Slide], size: int, misregistered: bool, splits: dict[str, Split] | None = None
-    ) -> None:
+    def __init__(self, slides: Sequence[Slide], size: int, misregistered: bool, seed: int = 0) -> None:
         self.slides, self.size, self.misregistered = tuple(slides), size, misregistered
-        self.splits = splits or {}
-        self.index = tuple(
+        counts = {slide.name: sum(slide.patches.values()) for slide in slides}
+        self.splits = slide_split.by_slide({slide.name: slide.injured for slide in slides}, counts, seed)
+        self.entries = tuple(
             (number, cell_type, count)
             for cell_type in CELL_TYPES
             for number, slide in enumerate(self.slides)
@@ -126,7 +123,7 @@ class Cohort(Sequence[Patch]):
         )
 
     def __len__(self) -> int:
-        return len(self.index)
+        return len(self.entries)
 
     @overload
     def __getitem__(self, at: int) -> Patch: ...
@@ -135,15 +132,15 @@ class Cohort(Sequence[Patch]):
     def __getitem__(self, at: int | slice) -> Patch | list[Patch]:
         if isinstance(at, slice):
             return [self[each] for each in range(*at.indices(len(self)))]
-        number, cell_type, count = self.index[at]
+        number, cell_type, count = self.entries[at]
         slide = self.slides[number]
         seed = (slide.seed * len(CELL_TYPES) + CELL_TYPES.index(cell_type)) * 10_000 + count
         made = patch(
             seed, slide.style, slide_seed=slide.seed, size=self.size, cell_type=cell_type,
             misregistered=self.misregistered,
         )  # fmt: skip
-        name = f"{slide.name}-{cell_type}-{count:04d}"
-        return replace(made, name=name, slide=slide.name, split=self.splits.get(slide.name, "train"))
+        name = f"{slide.name}_{cell_type}_{count:04d}"
+        return replace(made, name=name, slide=slide.name, split=self.splits[slide.name])
 
 
 def cohort(
@@ -172,4 +169,4 @@ def cohort(
         )
         for number in range(slides)
     ]
-    return Cohort(made, size, misregistered)
+    return Cohort(made, size, misregistered, seed)

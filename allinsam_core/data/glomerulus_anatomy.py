@@ -8,6 +8,7 @@ on its flanks, capillaries fill what is left of the tuft, tubules pack around th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy import ndimage
@@ -75,8 +76,11 @@ def _wavy(angle: np.ndarray, rng: np.random.Generator, orders: range, amplitude:
     """A radius factor (H, W) about 1: a random Fourier series of the angle."""
     factor = np.ones_like(angle)
     for order in orders:
-        factor += amplitude * rng.normal() / (order - orders.start + 1) ** 0.5 * np.cos(
-            order * angle + rng.uniform(0, 2 * np.pi)
+        factor += (
+            amplitude
+            * rng.normal()
+            / (order - orders.start + 1) ** 0.5
+            * np.cos(order * angle + rng.uniform(0, 2 * np.pi))
         )
     return factor
 
@@ -113,13 +117,11 @@ def _stalk(
     return np.minimum(np.maximum(width, 0.8) - away, tuft - 0.5).astype(np.float32)
 
 
-def _draw(
-    canvas: np.ndarray, start: np.ndarray, end: np.ndarray, spacing: float, rng: np.random.Generator
-) -> None:
+def _draw(canvas: np.ndarray, start: np.ndarray, end: np.ndarray, spacing: float, rng: np.random.Generator) -> None:
     """A bent line from start to end (row, column in µm), drawn in place; parts outside the canvas are dropped."""
     between = (start + end) / 2 + rng.normal(0, 0.16, 2) * np.hypot(*(end - start))
     path = [np.rint(point / spacing).astype(int) for point in (start, between, end)]
-    for a, b in zip(path, path[1:], strict=False):
+    for a, b in pairwise(path):
         rows, columns = line(a[0], a[1], b[0], b[1])
         keep = (rows >= 0) & (columns >= 0) & (rows < canvas.shape[0]) & (columns < canvas.shape[1])
         canvas[rows[keep], columns[keep]] = True

@@ -70,9 +70,8 @@ def populate(anatomy: Anatomy, severity: float, darkness: float, rng: np.random.
     darkness: factor on all haematoxylin.
     """
     shape = anatomy.solid.shape
-    made = Nuclei(
-        *(np.zeros(shape, np.float32) for _ in range(3)), labels=np.zeros(shape, np.int32), centres=np.zeros((0, 2))
-    )
+    ink, cover, halo = (np.zeros(shape, np.float32) for _ in range(3))
+    made = Nuclei(ink, cover, halo, np.zeros(shape, np.int32), np.zeros((0, 2)))
     kinds: list[str] = []
     for group in _groups(anatomy, severity, rng):
         base = POPULATIONS[group.kind]

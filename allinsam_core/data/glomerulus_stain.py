@@ -115,8 +115,14 @@ def pas(anatomy: Anatomy, cells: Cells, slide: SlideStyle, rng: np.random.Genera
     """The PAS image (H, W, 3) uint8 RGB: Beer–Lambert on haematoxylin and magenta, then the slide's camera."""
     shape, spacing = anatomy.solid.shape, anatomy.spacing
     grain, cloud = noise(rng, shape, 0.7 / spacing), noise(rng, shape, 5 / spacing)
-    schiff = _tuft(anatomy, slide.severity, grain, cloud, rng) + _surroundings(anatomy, slide.severity, grain, cloud, rng)
-    blue = 0.035 + 0.05 * np.maximum(_inside(anatomy.solid), _inside(anatomy.tuft - 3, 4)) + 0.07 * _inside(anatomy.tubule) * (anatomy.tubule < anatomy.height)
+    schiff = _tuft(anatomy, slide.severity, grain, cloud, rng) + _surroundings(
+        anatomy, slide.severity, grain, cloud, rng
+    )
+    blue = (
+        0.035
+        + 0.05 * np.maximum(_inside(anatomy.solid), _inside(anatomy.tuft - 3, 4))
+        + 0.07 * _inside(anatomy.tubule) * (anatomy.tubule < anatomy.height)
+    )
     blue = blue * (1 + 0.25 * cloud + 0.25 * grain) * np.minimum(schiff / 0.06, 1)
     body = ndimage.gaussian_filter(cells.cover, 1.6 / spacing)  # cytoplasm around nuclei, also into urinary space
     schiff, blue = schiff + 0.07 * body, blue + 0.05 * body
@@ -145,7 +151,9 @@ def _tuft(
     red = np.clip(0.6 + 1.2 * noise(rng, shape, 1.6 / spacing), 0, 1) * (anatomy.blood > 0.45) * anatomy.blood
     amount += lumen * (0.02 + 0.15 * red)
     feet = np.exp(-np.maximum(-anatomy.solid, 0) / 1.8) * (1 - solid) * np.clip(0.6 + 0.6 * fibril, 0, 1.5)
-    bodies = 0.075 * _inside(anatomy.tuft - 3, 4) * (1 - solid) * np.clip(0.7 + 0.35 * cloud + 0.25 * fibril, 0.1, 1.6)
+    bodies = (
+        0.075 * _inside(anatomy.tuft - 3, 4) * (1 - solid) * np.clip(0.7 + 0.35 * cloud + 0.25 * fibril, 0.1, 1.6)
+    )
     return (amount + np.maximum(0.10 * feet, bodies) + 0.008) * within
 
 

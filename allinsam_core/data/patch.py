@@ -88,9 +88,10 @@ class Patch:
     def channel(self, marker: Marker) -> np.ndarray:
         """(H, W) of one marker. DataError when the patch has none."""
         if self.molecular is None or marker not in self.markers:
+            found = "no IF image" if self.molecular is None else f"channels {', '.join(self.markers)}"
             raise DataError(
-                f"{self.name}: no {marker} channel (found {', '.join(self.markers) if self.molecular is not None else 'no IF image'}); "
-                "put the registered IF image in the folder, see `allinsam_core.data.inhouse`"
+                f"{self.name}: found {found}, expected {marker}; put the registered IF image in the folder, "
+                "see `allinsam_core.data.inhouse`"
             )
         return self.molecular[..., self.markers.index(marker)]
 
