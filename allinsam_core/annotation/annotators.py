@@ -79,11 +79,11 @@ ANNOTATORS: dict[str, Annotator] = {
                   looseness=2),
         Annotator("expert_if", marker=True, confusion=_PATHOLOGIST, trust=0.25, threshold_error=0.05, missed=0.03,
                   invented=0.01, roughness=0.7, looseness=2),
-        Annotator("student1", marker=True, outside=0.03, threshold_error=0.10, missed=0.05, invented=0.02,
+        Annotator("student1", marker=True, outside=0.03, threshold_error=0.08, missed=0.03, invented=0.02,
                   roughness=1.0, bias=0.3, looseness=4),
-        Annotator("student2", marker=True, outside=0.05, threshold_error=0.15, missed=0.08, invented=0.03,
+        Annotator("student2", marker=True, outside=0.05, threshold_error=0.12, missed=0.04, invented=0.03,
                   roughness=1.2, bias=0.5, looseness=6),
-        Annotator("student3", marker=True, outside=0.08, threshold_error=0.20, missed=0.08, invented=0.04,
+        Annotator("student3", marker=True, outside=0.08, threshold_error=0.15, missed=0.05, invented=0.04,
                   roughness=1.4, bias=0.2, looseness=8),
         Annotator("lay", marker=False, missed=0.08, invented=0.05, roughness=1.2, bias=0.4, looseness=6),
     )
@@ -118,16 +118,14 @@ def annotate(patch: Patch, annotator: str | Annotator, cell_type: CellType, seed
     where the annotator decides by the marker, a patch without that channel or threshold.
     """
     model = _model(annotator)
-    if patch.truth is None:
-        raise DataError(f"{patch.name}: not simulated, so nothing to imitate; read its masks instead")
+    truth = _truth(patch)
     rng = np.random.default_rng([30725, seed, *_words(model.name, cell_type, patch.name)])
-    truth = patch.truth
     drawn = {
         label: contour
         for label in range(1, len(truth.kinds) + 1)
         if (contour := _contour(truth.instances, label, model, rng)) is not None and rng.random() >= model.missed
     }
-    chosen = _by_marker(patch, drawn, model, cell_type, seed, rng) if model.marker else [
+    chosen = _by_marker(patch, truth, drawn, model, cell_type, seed, rng) if model.marker else [
         label for label in drawn if rng.random() < _belief(truth.kinds[label - 1], model, cell_type)
     ]  # fmt: skip
     marks = [(truth.kinds[label - 1], drawn[label]) for label in chosen]
@@ -143,6 +141,12 @@ def _model(annotator: str | Annotator) -> Annotator:
     if annotator not in ANNOTATORS:
         raise DataError(f"annotator {annotator!r}, expected one of {', '.join(ANNOTATORS)} or an Annotator")
     return ANNOTATORS[annotator]
+
+
+def _truth(patch: Patch) -> Truth:
+    if patch.truth is None:
+        raise DataError(f"{patch.name}: not simulated, so nothing to imitate; read its masks instead")
+    return patch.truth
 
 
 def _words(*words: str) -> list[int]:
@@ -184,7 +188,8 @@ def _window(instances: np.ndarray, label: int, reach: int) -> tuple[slice, slice
 
 
 def _by_marker(
-    patch: Patch, drawn: Mapping[int, _Contour], model: Annotator, cell_type: CellType, seed: int,
+    patch: Patch,
+    truth: Truth, drawn: Mapping[int, _Contour], model: Annotator, cell_type: CellType, seed: int,
     rng: np.random.Generator,
 ) -> list[int]:  # fmt: skip
     """Labels whose mean marker, over the area as drawn, exceeds the threshold as judged."""
@@ -194,14 +199,13 @@ def _by_marker(
         raise DataError(f"{patch.name}: no {marker} threshold for slide {patch.slide}; see `marker_threshold`")
     judged = np.random.default_rng([30726, seed, *_words(model.name, cell_type, patch.slide)])
     threshold = patch.thresholds[marker] * np.exp(judged.normal(0, model.threshold_error))
-    assert patch.truth is not None
     chosen = []
     for label, (window, shape) in drawn.items():
         positive = bool(light[window][shape].mean() > threshold)
-        if not patch.truth.glomerulus[window][shape].mean() > 0.5:
+        if not truth.glomerulus[window][shape].mean() > 0.5:
             positive = positive and rng.random() < model.outside
         elif rng.random() < model.trust:
-            positive = rng.random() < _belief(patch.truth.kinds[label - 1], model, cell_type)
+            positive = rng.random() < _belief(truth.kinds[label - 1], model, cell_type)
         if positive:
             chosen.append(label)
     return chosen

@@ -23,7 +23,7 @@ MAGENTA = np.array([0.175411, 0.972178, 0.154589])
 # GATA3: mesangial cells, and outside the glomerulus the distal nephron and some fibroblasts (Grigorieva et al.,
 # JASN 2019). The figures are assumptions.
 EXPRESSION: dict[Marker, dict[str, float]] = {
-    "WT1": {"podocyte": 1.0, "parietal": 0.18},
+    "WT1": {"podocyte": 1.0, "parietal": 0.3},
     "GATA3": {"mesangial": 1.0, "distal": 0.8, "interstitial": 0.2, "parietal": 0.06},
     "DAPI": dict.fromkeys(
         ("podocyte", "mesangial", "endothelial", "parietal", "tubular", "distal", "interstitial"), 1.0
@@ -73,7 +73,7 @@ class SlideStyle:
             severity=severity,
             gain=(float(rng.uniform(110, 170)), float(rng.uniform(100, 160)), float(rng.uniform(120, 180))),
             background=(float(rng.uniform(8, 22)), float(rng.uniform(8, 22)), float(rng.uniform(4, 12))),
-            bleed=(float(rng.uniform(0.05, 0.16)), float(rng.uniform(0.03, 0.1)), float(rng.uniform(0.06, 0.16))),
+            bleed=(float(rng.uniform(0.08, 0.26)), float(rng.uniform(0.08, 0.26)), float(rng.uniform(0.06, 0.16))),
             spread=float(rng.uniform(0.28, 0.38)) + 0.12 * severity,
             attenuation=1 - 0.45 * severity,
             haze=float(rng.uniform(0.1, 0.22)),
@@ -81,15 +81,17 @@ class SlideStyle:
         )
 
     def threshold(self, marker: Marker) -> float:
-        """Grey level halfway (0.45) from this slide's negative nuclei to its typical positive one.
+        """Grey level 0.18 of the way from this slide's negative nuclei to a typical positive one's full light.
 
+        So low, because blur and weak expression dim the positive nuclei; it about maximises the F1 of mean marker
+        over the nucleus against the truth.
         It stands in for the pathologist's optimal threshold per marker and slide (paper §4.1), which is not public.
         """
         at = MARKERS.index(marker)
         if marker == "DAPI":
             return self.background[at] + 0.35 * self.gain[at]
         leak = self.bleed[2] * self.gain[2] + 1.5 * self.background[at]
-        return leak + 0.45 * (self.gain[at] * self.attenuation - leak * 0.3)
+        return leak + 0.18 * self.gain[at] * self.attenuation
 
 
 def _near(rng: np.random.Generator, vector: np.ndarray, sd: float) -> Vector:
