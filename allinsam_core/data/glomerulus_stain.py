@@ -9,15 +9,10 @@ from scipy import ndimage
 
 from allinsam_core.data.glomerulus_anatomy import Anatomy
 from allinsam_core.data.glomerulus_cells import Cells
-from allinsam_core.data.patch import MARKERS, Marker
+from allinsam_core.data.patch import HAEMATOXYLIN, MAGENTA, MARKERS, Marker
 from allinsam_core.data.simulate import photograph
 from allinsam_core.data.style import Style, Vector
 from allinsam_core.data.tissue import noise
-
-# Unit optical densities in RGB of haematoxylin and of Schiff's magenta after periodic acid, measured by G. Landini
-# ("H PAS" of the ImageJ plugin Colour Deconvolution, after Ruifrok & Johnston 2001).
-HAEMATOXYLIN = np.array([0.644211, 0.716556, 0.266844])
-MAGENTA = np.array([0.175411, 0.972178, 0.154589])
 
 # Mean nuclear expression, 1 = the marker's typical positive cell. WT1: podocytes, weak in some parietal cells.
 # GATA3: mesangial cells, and outside the glomerulus the distal nephron and some fibroblasts (Grigorieva et al.,
@@ -65,8 +60,8 @@ class SlideStyle:
         severity = float(rng.uniform(0.5, 0.9)) if injured else float(rng.uniform(0.0, 0.1))
         return cls(
             camera=camera,
-            haematoxylin=_unit(_near(rng, HAEMATOXYLIN, 0.03)),
-            magenta=_unit(_near(rng, MAGENTA, 0.03)),
+            haematoxylin=_unit(_near(rng, np.array(HAEMATOXYLIN), 0.03)),
+            magenta=_unit(_near(rng, np.array(MAGENTA), 0.03)),
             strength_h=float(rng.uniform(0.8, 1.35)),
             strength_pas=float(rng.uniform(0.75, 1.3)),
             injured=injured,

@@ -19,6 +19,11 @@ MARKERS: tuple[Marker, ...] = get_args(Marker)
 MARKER_OF: dict[CellType, Marker] = {"podocyte": "WT1", "mesangial": "GATA3"}  # paper §4.1
 SPACING = 0.5  # µm per pixel at 20×
 
+# Unit optical densities in RGB of haematoxylin and of Schiff's magenta after periodic acid, measured by G. Landini
+# ("H PAS" of the ImageJ plugin Colour Deconvolution, after Ruifrok & Johnston, Anal Quant Cytol Histol 2001).
+HAEMATOXYLIN = (0.644211, 0.716556, 0.266844)
+MAGENTA = (0.175411, 0.972178, 0.154589)
+
 
 @dataclass(frozen=True, eq=False)
 class Truth:

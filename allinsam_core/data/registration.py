@@ -21,10 +21,8 @@ from skimage.filters import threshold_otsu
 from skimage.metrics import normalized_mutual_information
 
 from allinsam_core.data.errors import DataError
-from allinsam_core.data.patch import Patch
+from allinsam_core.data.patch import HAEMATOXYLIN, MAGENTA, Patch
 
-HAEMATOXYLIN = (0.644211, 0.716556, 0.266844)  # "H PAS" of Colour Deconvolution (G. Landini), unit optical densities
-MAGENTA = (0.175411, 0.972178, 0.154589)
 GRID = 64.0  # px between control points of the spline
 BINS = 32
 EDGE = 4  # px: points moved over the border leave the spline's domain

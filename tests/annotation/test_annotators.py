@@ -60,9 +60,11 @@ def test_the_threshold_is_the_slides():
     assert annotate(low, Annotator("marker", marker=True), "podocyte").kinds == ("podocyte",) * 3 + ("endothelial",)
 
 
-def test_trust_in_morphology_mends_both_errors():
-    expert = Annotator("both", marker=True, confusion=PERFECT, trust=1.0)
-    assert annotate(board(), expert, "podocyte").kinds == ("podocyte",) * 3
+def test_where_the_marker_is_in_doubt_morphology_decides():
+    expert = Annotator("both", marker=True, confusion=PERFECT, doubt=0.45)
+    assert annotate(board(), expert, "podocyte").kinds == ("podocyte",) * 3  # |log 40/60| = .41, |log 90/60| = .41
+    kinds = annotate(board(), replace(expert, doubt=0.40), "podocyte").kinds
+    assert kinds == ("podocyte", "podocyte", "endothelial")
 
 
 def test_outside_the_capsule_only_the_careless_mark():
@@ -135,7 +137,7 @@ def test_what_cannot_be_annotated_is_refused():
 
 @pytest.fixture(scope="module")
 def patches():
-    return glomerulus.cohort(8, 0, slides=8, injured=3, size=256, seed=2)[:]
+    return glomerulus.cohort(18, 0, slides=9, injured=3, size=256)[:]
 
 
 def f1_at_half(found: np.ndarray, truth: np.ndarray) -> tuple[int, int]:
@@ -167,7 +169,7 @@ def test_quality_meets_the_published_pair(patches):
     assert students == pytest.approx(0.850, abs=0.05)
     assert expert == pytest.approx(0.702, abs=0.05)
     assert lay < expert - 0.1
-    assert with_if > expert + 0.08
+    assert with_if > expert + 0.1
 
 
 def test_annotated_adds_masks_of_both_types(patches):

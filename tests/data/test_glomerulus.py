@@ -106,14 +106,16 @@ def mean_marker(patch, marker, kind):
     return ndimage.mean(patch.channel(marker).astype(float), patch.truth.instances, labels)
 
 
-@pytest.mark.parametrize(("marker", "kind"), [("WT1", "podocyte"), ("GATA3", "mesangial")])
-def test_markers_tell_their_cells_apart_but_not_perfectly(normal, marker, kind):
-    positive = np.concatenate([mean_marker(patch, marker, kind) - patch.thresholds[marker] for patch in normal])
-    negative = np.concatenate(
-        [mean_marker(patch, marker, "endothelial") - patch.thresholds[marker] for patch in normal]
-    )
-    assert 0.7 < (positive > 0).mean() < 1.0
-    assert (negative > 0).mean() < 0.2
+def test_markers_tell_their_cells_apart_but_not_perfectly(normal, injured):
+    missed, taken = [], []
+    for patch in (*normal, *injured):
+        for marker, kind in (("WT1", "podocyte"), ("GATA3", "mesangial")):
+            missed += (mean_marker(patch, marker, kind) <= patch.thresholds[marker]).tolist()
+            for other in ("endothelial", "parietal", *CELL_TYPES):
+                if other != kind:
+                    taken += (mean_marker(patch, marker, other) > patch.thresholds[marker]).tolist()
+    assert 0.02 < np.mean(missed) < 0.3
+    assert 0.02 < np.mean(taken) < 0.2
 
 
 def test_injury_attenuates_the_markers(normal, injured):

@@ -22,19 +22,18 @@ def patches() -> list[Patch]:
         for cell_type in CELL_TYPES:
             slide = f"S{number}"
             mask = rng.random((32, 40)) > 0.8
-            made.append(
-                Patch(
-                    name=f"{slide}_{cell_type}_1",
-                    slide=slide,
-                    cell_type=cell_type,
-                    injured=number < 3,
-                    simulated=False,
-                    pas=rng.integers(0, 256, (32, 40, 3), dtype=np.uint8),
-                    molecular=rng.integers(0, 256, (32, 40, 3), dtype=np.uint8),
-                    masks={"expert": {cell_type: mask}, "student1": {cell_type: ~mask}},
-                    thresholds={"WT1": 40.5 + number, "GATA3": 60.0},
-                )  # fmt: skip
+            patch = Patch(
+                name=f"{slide}_{cell_type}_1",
+                slide=slide,
+                cell_type=cell_type,
+                injured=number < 3,
+                simulated=False,
+                pas=rng.integers(0, 256, (32, 40, 3), dtype=np.uint8),
+                molecular=rng.integers(0, 256, (32, 40, 3), dtype=np.uint8),
+                masks={"expert": {cell_type: mask}, "student1": {cell_type: ~mask}},
+                thresholds={"WT1": 40.5 + number, "GATA3": 60.0},
             )
+            made.append(patch)
     return made
 
 
@@ -94,41 +93,35 @@ def spoil_rows(folder, **changed):
         writer.writerows(rows)
 
 
-def grey(path):
-    imageio.imwrite(path, np.zeros((32, 40), np.uint8))
+def empty(path, shape):
+    imageio.imwrite(path, np.zeros(shape, np.uint8))
 
 
+def ramp(path):
+    imageio.imwrite(path, np.arange(1280).reshape(32, 40).astype(np.uint8))
+
+
+IF, MASK = "if/S1_podocyte_1.png", "masks/expert/podocyte/S2_podocyte_1.png"
 SPOILED = {
-    "no table": (lambda f: (f / "slides.csv").unlink(), r"slides.csv: no such file, expected columns slide,injured"),
-    "no column": (lambda f: (f / "slides.csv").write_text("slide,injured\nS0,yes\n"), r"no column spacing, wt1_threshold"),
+    "no table": (lambda f: (f / "slides.csv").unlink(), r"no such file, expected columns slide,injured"),
+    "no column": (lambda f: (f / "slides.csv").write_text("slide,injured\nS0,yes\n"), r"no column spacing, wt1_thr"),
     "injured": (lambda f: spoil_rows(f, injured="maybe"), r"slides.csv:2: injured is 'maybe', expected yes or no"),
     "spacing": (lambda f: spoil_rows(f, spacing="0.25"), r"spacing is 0.25, expected 0.5"),
     "threshold": (lambda f: spoil_rows(f, wt1_threshold="high"), r"slides.csv:2: .*'high'.*expected numbers"),
     "range": (lambda f: spoil_rows(f, gata3_threshold="300"), r"expected grey levels 0 … 255"),
     "slide": (lambda f: spoil_rows(f, slide="T0"), r"S0_podocyte_1.png: name begins with no slide of slides.csv"),
     "unused": (lambda f: spoil_rows(f, slide="T0"), r"slide T0 has no patches"),
-    "no type": (lambda f: shutil.rmtree(f / "patches" / "mesangial"), r"mesangial: no PNG files, expected the mesangial"),
-    "no if": (lambda f: (f / "if" / "S1_podocyte_1.png").unlink(), r"if/S1_podocyte_1.png: missing"),
-    "if grey": (lambda f: grey(f / "if" / "S1_podocyte_1.png"), r"pixel mode L, expected 8-bit RGB"),
-    "if size": (
-        lambda f: imageio.imwrite(f / "if" / "S1_podocyte_1.png", np.zeros((32, 41, 3), np.uint8)),
-        r"\(41, 32\) px \(width, height\), expected \(40, 32\)",
-    ),
+    "no type": (lambda f: shutil.rmtree(f / "patches" / "mesangial"), r"mesangial: no PNG files, expected the mes"),
+    "no if": (lambda f: (f / IF).unlink(), r"if/S1_podocyte_1.png: missing"),
+    "if grey": (lambda f: empty(f / IF, (32, 40)), r"pixel mode L, expected 8-bit RGB"),
+    "if size": (lambda f: empty(f / IF, (32, 41, 3)), r"\(41, 32\) px \(width, height\), expected \(40, 32\)"),
     "no masks": (lambda f: shutil.rmtree(f / "masks"), r"masks: no annotator folders"),
-    "no mask": (
-        lambda f: (f / "masks" / "expert" / "podocyte" / "S2_podocyte_1.png").unlink(),
-        r"expert/podocyte/S2_podocyte_1.png: missing, expected expert's podocyte mask",
-    ),
-    "mask grey": (
-        lambda f: imageio.imwrite(
-            f / "masks" / "expert" / "podocyte" / "S2_podocyte_1.png", np.arange(1280).reshape(32, 40).astype(np.uint8)
-        ),
-        r"256 different values up to 255, expected only 0 and 255",
-    ),
-    "orphan if": (lambda f: imageio.imwrite(f / "if" / "S9_x.png", np.zeros((4, 4, 3), np.uint8)), r"S9_x.png: no patch"),
-    "orphan mask": (lambda f: grey(f / "masks" / "expert" / "mesangial" / "S9_x.png"), r"S9_x.png: no patch of this name"),
-    "damaged": (lambda f: (f / "patches" / "podocyte" / "S1_podocyte_1.png").write_bytes(b"x"), r"cannot be decoded"),
-}  # fmt: skip
+    "no mask": (lambda f: (f / MASK).unlink(), r"S2_podocyte_1.png: missing, expected expert's podocyte mask"),
+    "mask grey": (lambda f: ramp(f / MASK), r"256 different values up to 255, expected only 0 and 255"),
+    "orphan if": (lambda f: empty(f / "if" / "S9_x.png", (4, 4, 3)), r"S9_x.png: no patch of this name in patches/"),
+    "orphan mask": (lambda f: empty(f / "masks/expert/mesangial/S9_x.png", (4, 4)), r"S9_x.png: no patch of this"),
+    "damaged": (lambda f: (f / "patches/podocyte/S1_podocyte_1.png").write_bytes(b"x"), r"cannot be decoded"),
+}
 
 
 @pytest.mark.parametrize("what", SPOILED)
