@@ -5,7 +5,7 @@ what they get wrong? So the classes differ by place (podocytes outside the capil
 matrix), look-alikes abound, and the marker is imperfect.
 
 What it cannot imitate: one plane is grown instead of cut from a volume, so nuclei seen through the section's depth,
-tangential cuts and overlapping cells are rare; the IF shows the very nuclei of the PAS section (restained, not the
+tangential cuts and overlapping cells are rare, and loops often appear as rings cut off from their stalk; the IF shows the very nuclei of the PAS section (restained, not the
 next section); no arterioles, juxtaglomerular apparatus, casts, crescents, sclerosis, inflammation, folds or
 air bubbles; injury is one axis from healthy to diffuse mesangial expansion with podocyte loss; chromatin is noise, so
 fine nuclear morphology holds less than a pathologist uses; stain and scanner vary over far narrower ranges than
