@@ -4,12 +4,13 @@ Made to ask one question: can a marker's image let a lay annotator match an expe
 what they get wrong? So the classes differ by place (podocytes outside the capillary loops, mesangial cells inside the
 matrix), look-alikes abound, and the marker is imperfect.
 
-What it cannot imitate: one plane is grown instead of cut from a volume, so nuclei seen through the section's depth,
-tangential cuts and overlapping cells are rare; the IF shows the very nuclei of the PAS section (restained, not the
-next section); no arterioles, juxtaglomerular apparatus, casts, crescents, sclerosis, inflammation, folds or
-air bubbles; injury is one axis from healthy to diffuse mesangial expansion with podocyte loss; chromatin is noise, so
-fine nuclear morphology holds less than a pathologist uses; stain and scanner vary over far narrower ranges than
-between laboratories. A score on these patches is a statement about the method, never about tissue.
+What it cannot imitate: one plane is grown instead of cut from a volume, so nuclei seen through the section's
+depth, tangential cuts and overlapping cells are rare, and loops often appear as rings cut off from their stalk;
+the IF shows the very nuclei of the PAS section (restained, not the next section); no arterioles,
+juxtaglomerular apparatus, casts, crescents, sclerosis, inflammation, folds or air bubbles; injury is one axis
+from healthy to diffuse mesangial expansion with podocyte loss; chromatin is noise, so fine nuclear morphology
+holds less than a pathologist uses; stain and scanner vary over far narrower ranges than between laboratories. A
+score on these patches is a statement about the method, never about tissue.
 """
 
 from __future__ import annotations
