@@ -67,9 +67,7 @@ def grow(size: int, spacing: float, severity: float, rng: np.random.Generator) -
     seeds = _seeds(tuft, stalk, area * PODOCYTES / 1000 * (1 - 0.6 * severity), spacing, rng)
     loops = _loops(tuft, stalk, seeds, severity, spacing, rng)
     solid, lumen, septum, blood = loops
-    return Anatomy(
-        spacing, capsule, tuft, stalk, solid, lumen, septum, blood, *_tubules(capsule, spacing, rng), seeds
-    )
+    return Anatomy(spacing, capsule, tuft, stalk, solid, lumen, septum, blood, *_tubules(capsule, spacing, rng), seeds)
 
 
 def _wavy(angle: np.ndarray, rng: np.random.Generator, orders: range, amplitude: float) -> np.ndarray:

@@ -148,9 +148,7 @@ def _tuft(
     red = np.clip(0.6 + 1.2 * noise(rng, shape, 1.6 / spacing), 0, 1) * (anatomy.blood > 0.45) * anatomy.blood
     amount += lumen * (0.02 + 0.15 * red)
     feet = np.exp(-np.maximum(-anatomy.solid, 0) / 1.8) * (1 - solid) * np.clip(0.6 + 0.6 * fibril, 0, 1.5)
-    bodies = (
-        0.075 * _inside(anatomy.tuft - 3, 4) * (1 - solid) * np.clip(0.7 + 0.35 * cloud + 0.25 * fibril, 0.1, 1.6)
-    )
+    bodies = 0.075 * _inside(anatomy.tuft - 3, 4) * (1 - solid) * np.clip(0.7 + 0.35 * cloud + 0.25 * fibril, 0.1, 1.6)
     return (amount + np.maximum(0.10 * feet, bodies) + 0.008) * within
 
 

@@ -99,9 +99,7 @@ def _slides(path: Path) -> tuple[dict[str, SlideRow], list[str]]:
             problems.append(f"{path}:{line}: {error}; expected numbers (thresholds may be empty)")
             continue
         if not 0.9 * SPACING <= spacing <= 1.1 * SPACING:
-            problems.append(
-                f"{path}:{line}: spacing is {spacing}, expected {SPACING} µm/px (20×); resample the slide"
-            )
+            problems.append(f"{path}:{line}: spacing is {spacing}, expected {SPACING} µm/px (20×); resample the slide")
         if wrong := {m: t for m, t in thresholds.items() if not 0 <= t <= 255}:
             problems.append(f"{path}:{line}: thresholds {wrong}, expected grey levels 0 … 255")
         slides[name] = SlideRow(name, _INJURED.get(injured, False), spacing, thresholds)
@@ -177,9 +175,7 @@ class InHouse(Sequence[Patch]):
     def __init__(self, folder: Path, seed: int = 0) -> None:
         self.folder = Path(folder)
         if problems := check(self.folder):
-            shown = "\n  ".join(problems[:20]) + (
-                f"\n  … and {len(problems) - 20} more" if len(problems) > 20 else ""
-            )
+            shown = "\n  ".join(problems[:20]) + (f"\n  … and {len(problems) - 20} more" if len(problems) > 20 else "")
             kind = MissingData if not self.folder.is_dir() else DataError
             raise kind(f"{self.folder}: {len(problems)} problems, see `allinsam_core.data.inhouse`:\n  {shown}")
         self.slides, _ = _slides(self.folder / "slides.csv")

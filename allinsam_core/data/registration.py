@@ -108,9 +108,7 @@ def register(fixed: np.ndarray, moving: np.ndarray, limits: Limits | None = None
     different or too small shape, or without contrast. Deterministic: one thread, every pixel.
     """
     if fixed.shape != moving.shape or fixed.ndim != 2 or min(fixed.shape) < 96:
-        raise DataError(
-            f"images of shape {fixed.shape} and {moving.shape}; expected two equal (H, W) of at least 96²"
-        )
+        raise DataError(f"images of shape {fixed.shape} and {moving.shape}; expected two equal (H, W) of at least 96²")
     first, second = _prepared(fixed, "fixed"), _prepared(moving, "moving")
     there, back = _transform(first, second), _transform(second, first)
     displacement, inverse = _field(there, fixed.shape), _field(back, fixed.shape)

@@ -32,9 +32,7 @@ def quota(slides: int) -> dict[Split, int]:
     return given
 
 
-def by_slide(
-    injured: Mapping[str, bool], patches: Mapping[str, int] | None = None, seed: int = 0
-) -> dict[str, Split]:
+def by_slide(injured: Mapping[str, bool], patches: Mapping[str, int] | None = None, seed: int = 0) -> dict[str, Split]:
     """The split of every slide: numbers from `quota`, for injured and normal slides apart.
 
     Which slides: of 500 seeded random orders the one whose shares of patches, over both kinds together and within

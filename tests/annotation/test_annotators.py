@@ -106,9 +106,7 @@ def test_bias_and_roughness_move_the_contour():
 def test_boxes_are_loosened_outward_by_at_most_looseness():
     tight = np.array([[12, 12, 22, 22], [40, 12, 50, 22], [68, 12, 78, 22]])
     model = Annotator("loose", marker=False, confusion=PERFECT, looseness=5)
-    out = np.concatenate(
-        [(annotate(board(), model, "podocyte", s).boxes - tight) * [-1, -1, 1, 1] for s in range(40)]
-    )
+    out = np.concatenate([(annotate(board(), model, "podocyte", s).boxes - tight) * [-1, -1, 1, 1] for s in range(40)])
     assert out.min() == 0
     assert out.max() == 5
     assert out.mean() == pytest.approx(2.5, abs=0.3)

@@ -93,9 +93,7 @@ def test_unrelated_tissue_is_refused_with_numbers(cohort):
         registration.register_patch(wrong)
     quality = caught.value.quality
     assert quality.failures
-    assert (
-        quality.score < registration.Limits().information or quality.consistency > registration.Limits().consistency
-    )
+    assert quality.score < registration.Limits().information or quality.consistency > registration.Limits().consistency
 
 
 def test_a_rotated_if_is_refused(cohort):
