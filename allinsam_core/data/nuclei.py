@@ -60,7 +60,7 @@ def grow(style: Style, layout: Layout, rng: np.random.Generator) -> Nuclei:
                 break
             if made.labels[row, column] and rng.random() > style.overlap:
                 continue
-            one = _shape(population, layout, int(row), int(column), rng)
+            one = outline(population, layout.direction, layout.spacing, int(row), int(column), rng)
             inside = one.depth > 0
             taken = made.labels[one.rows, one.columns][inside] > 0
             if inside.sum() < SMALLEST or taken.sum() > style.overlap * inside.sum():
@@ -72,16 +72,21 @@ def grow(style: Style, layout: Layout, rng: np.random.Generator) -> Nuclei:
     return made
 
 
-def _shape(population: Population, layout: Layout, row: int, column: int, rng: np.random.Generator) -> Shape:
-    """A bent superellipse whose radius carries a random Fourier series, in the window that holds it."""
-    radius = float(population.diameter / 2 * np.exp(rng.normal(0, population.spread)) / layout.spacing)
+def outline(
+    population: Population, direction: np.ndarray, spacing: float, row: int, column: int, rng: np.random.Generator
+) -> Shape:
+    """A bent superellipse whose radius carries a random Fourier series, in the window that holds it.
+
+    direction: (H, W) float, rad, that the population's `aligned` and `across` refer to. spacing: µm per pixel.
+    """
+    radius = float(population.diameter / 2 * np.exp(rng.normal(0, population.spread)) / spacing)
     ratio = max(1.0, 1 + (population.elongation - 1) * rng.lognormal(0, 0.35))
     long, short = radius * ratio**0.5, radius / ratio**0.5
-    along = layout.direction[row, column] + (np.pi / 2 if population.across else 0.0)
+    along = direction[row, column] + (np.pi / 2 if population.across else 0.0)
     angle = float(along + rng.normal(0, population.aligned))
     cosine, sine = math.cos(angle), math.sin(angle)
     reach = int(np.ceil(long * 1.25 + 3))
-    height, width = layout.epithelium.shape
+    height, width = direction.shape
     rows = slice(max(row - reach, 0), min(row + reach + 1, height))
     columns = slice(max(column - reach, 0), min(column + reach + 1, width))
     dy = np.arange(rows.start, rows.stop, dtype=np.float32)[:, None] - row

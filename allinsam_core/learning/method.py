@@ -109,7 +109,8 @@ class NetworkMethod:
     def _probability(self, image: np.ndarray, overlap: float) -> np.ndarray:
         w = self.window
         self.model.to(self.fabric.device)
-        return probability(self.model, image, w.field, w.size, overlap, w.batch, self.fabric.device)
+        with torch.autocast(self.fabric.device.type, torch.bfloat16, enabled=self.train.precision == "bf16"):
+            return probability(self.model, image, w.field, w.size, overlap, w.batch, self.fabric.device)
 
 
 def _pixel_loss(loss: Loss) -> Callable[[nn.Module, Batch], torch.Tensor]:

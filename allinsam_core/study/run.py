@@ -69,7 +69,7 @@ def execute(
     scratch = work / config.profile / config.run_id
     if isinstance(method, NetworkMethod):
         print(
-            f"device {method.fabric.device}, training precision {config.train.precision}, inference fp32, "
+            f"device {method.fabric.device}, precision {config.train.precision}, "
             f"attention as in segment-anything (eager); parameters {parameters(method)}"
         )
     clock = time.monotonic()

@@ -7,16 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from allinsam_core.study import book
+from allinsam_core.study import audit_page, book
 from allinsam_core.study.fragments import Fragments, markdown_table, score, signed
 
 ROOT = Path(__file__).parents[2]
+AUDIT = (audit_page.fragments,)  # the section whose records never depend on a study that has run
 
 
 @pytest.fixture(scope="module")
 def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("generated")
-    book.generate(ROOT / "results", out)
+    book.generate(ROOT / "results", out, AUDIT)
     return out
 
 
@@ -30,7 +31,7 @@ def test_numbers_are_text_and_say_what_the_audit_says(generated: Path) -> None:
 
 
 def test_figures_exist_in_both_modes_and_are_the_same_bytes_each_time(generated: Path, tmp_path: Path) -> None:
-    book.generate(ROOT / "results", tmp_path)
+    book.generate(ROOT / "results", tmp_path, AUDIT)
     names = {path.name for path in generated.glob("*.svg")}
     assert {"audit_jensen-light.svg", "audit_jensen-dark.svg"} <= names
     for name in names:
@@ -40,7 +41,7 @@ def test_figures_exist_in_both_modes_and_are_the_same_bytes_each_time(generated:
 
 def test_what_is_no_longer_written_does_not_stay(tmp_path: Path) -> None:
     (tmp_path / "old.md").write_text("stale")
-    book.generate(ROOT / "results", tmp_path)
+    book.generate(ROOT / "results", tmp_path, AUDIT)
     assert not (tmp_path / "old.md").exists()
 
 
