@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: networks this small only wait for their threads
+
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
 
