@@ -83,8 +83,8 @@ def test_zoomed_crops_keep_their_size_and_stay_aligned(coded: Make) -> None:
 
 @pytest.mark.parametrize("shape", [(20, 80), (80, 20), (9, 7), (32, 32)])
 def test_a_small_case_is_continued_by_reflection(coded: Make, shape: tuple[int, int]) -> None:
-    batch = CropSampler([coded(*shape)], 32, 32, 4, 0, NOTHING)(0)
-    assert batch.instances.shape == (4, 32, 32)
+    batch = CropSampler([coded(*shape)], 48, 48, 4, 0, NOTHING)(0)
+    assert batch.instances.shape == (4, 48, 48)
     assert torch.equal(label_of_colour(batch), batch.instances)
     jumps = (
         (batch.image[:, :2] * 255).round().diff(dim=2).abs().amax((2, 3)),
