@@ -38,11 +38,12 @@ def test_another_error_of_torchvision_is_not_swallowed() -> None:
         "    def find_spec(self, name, path, target=None):\n"
         "        if name == 'torchvision': raise RuntimeError('another trouble')\n"
         "sys.meta_path.insert(0, Broken())\n"
-        "from allinsam_core import _torchvision; _torchvision.ensure()"
+        "from allinsam_core import _torchvision\n"
+        "try: _torchvision.ensure()\n"
+        "except RuntimeError as error: print(error, len(_torchvision._libraries))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 1
-    assert "another trouble" in done.stderr
+    assert done.stdout.strip() == "another trouble 0", done.stderr  # and no operator was declared
 
 
 def test_calling_it_again_changes_nothing() -> None:
@@ -58,3 +59,5 @@ def test_suppression_by_hand() -> None:
     assert _torchvision.nms(boxes, scores, 0.1).tolist() == [1, 3]
     assert _torchvision.nms(boxes, scores, 0.7).tolist() == [1, 2, 0, 3]
     assert _torchvision.nms(boxes[:0], scores[:0], 0.5).tolist() == []
+    half = torch.tensor([[0.0, 0, 2, 1], [0, 0, 1, 1]])  # IoU 1/2: only more than the threshold is suppressed
+    assert _torchvision.nms(half, scores[:2], 0.5).tolist() == [1, 0]

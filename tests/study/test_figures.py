@@ -88,11 +88,14 @@ def test_every_image_by_method(results: Path, palette: object) -> None:
 
 def test_pictures_of_image_truth_and_prediction(tmp_path: Path) -> None:
     cases = [simulate.tile(seed, size=64) for seed in (1, 2)]
-    for case in cases:
-        np.save(tmp_path / f"{case.name}.npy", np.full((64, 64), 127, np.uint8))
+    for case, level in zip(cases, (127, 128), strict=True):  # half of 255 rounds to 128
+        half = np.zeros((64, 64), np.uint8)
+        half[:, :32] = level
+        np.save(tmp_path / f"{case.name}.npy", half)
     figure = figures.predictions(cases, tmp_path)
     assert [axes.get_title() for axes in figure.axes] == ["image (simulated)", "truth", "prediction"] * 2
-    assert np.array_equal(figure.axes[2].images[0].get_array(), cases[0].image)  # 127 of 255 is background
+    assert np.array_equal(figure.axes[2].images[0].get_array(), cases[0].image)
+    assert (figure.axes[5].images[0].get_array()[:, 31] == (255, 225, 0)).all()
     assert not np.array_equal(figure.axes[1].images[0].get_array(), cases[0].image)
 
 
