@@ -79,11 +79,14 @@ def pretrain(
 
 
 @app.command()
-def quality(results: Annotated[Path, typer.Option(help="Where rows and record go.")] = Path("results")) -> None:
+def quality(
+    results: Annotated[Path, typer.Option(help="Where rows and record go.")] = Path("results"),
+    split: Annotated[list[str] | None, typer.Option(help="train or val; both unless told.")] = None,
+) -> None:
     """Measure the shipped mini-SAM on MoNuSeg's training and validation images: boxes to masks, and promptless."""
-    from allinsam_core.study.mini_sam import execute
+    from allinsam_core.study.mini_sam import SPLITS, execute
 
-    typer.echo(execute(results))
+    typer.echo(execute(results, tuple(s for s in SPLITS if split is None or s in split)))
 
 
 @app.command()

@@ -1,6 +1,6 @@
 """How good the shipped mini-SAM is, without any training on MoNuSeg: boxes to masks, and without prompts.
 
-Measured on MoNuSeg's 24 training and 6 validation images only; the test images are left to the grid.
+Measured on MoNuSeg's training and validation images only; the test images are left to the grid.
 """
 
 from __future__ import annotations
@@ -12,16 +12,18 @@ import pandas as pd
 from tqdm import tqdm
 
 from allinsam_core.annotation import sam as sams
+from allinsam_core.annotation.boxes import BoxLaw
 from allinsam_core.annotation.weak import WeakSettings, annotate_case
 from allinsam_core.data import monuseg
-from allinsam_core.data.case import Case
+from allinsam_core.data.case import Case, Split
 from allinsam_core.data.root import data_root
 from allinsam_core.learning.segment import nuclei
 from allinsam_core.metrics import instance, pixel
 from allinsam_core.study import records
 from allinsam_core.study.label_quality import quality
 
-LAWS = ("tight", "random")
+LAWS: tuple[BoxLaw, ...] = ("tight", "random")
+SPLITS: tuple[Split, ...] = ("train", "val")
 
 
 def measure(case: Case, sam: sams.Sam, checksum: str) -> list[dict[str, object]]:
@@ -57,11 +59,16 @@ def measure(case: Case, sam: sams.Sam, checksum: str) -> list[dict[str, object]]
     return rows
 
 
-def execute(results: Path) -> Path:
-    """Measure and write `results/mini_sam/quality/{rows.csv, run.json}`; returns the folder."""
+def execute(results: Path, splits: tuple[Split, ...] = SPLITS) -> Path:
+    """Measure and write `results/mini_sam/quality/{rows.csv, run.json}`; returns the folder.
+
+    splits: "train" and "val", or one of them; the test images are refused.
+    """
+    if not set(splits) <= set(SPLITS):
+        raise ValueError(f"splits {splits}: expected some of {SPLITS}; the test images are left to the grid")
     folder = results / "mini_sam" / "quality"
     clock = time.monotonic()
-    images = [*monuseg.load(data_root(), "train"), *monuseg.load(data_root(), "val")]
+    images = [case for split in splits for case in monuseg.load(data_root(), split)]
     sam = sams.load_mini()
     checksum = sams.weights_checksum(sam)
     rows = [
@@ -77,7 +84,7 @@ def execute(results: Path) -> Path:
         "simulated": False,
         "seed": WeakSettings().seed,
         "environment": records.environment(),
-        "data": {"train and val": {"images": len(images), "sha256": records.data_checksum(images)}},
+        "data": {" and ".join(splits): {"images": len(images), "sha256": records.data_checksum(images)}},
         "seconds": time.monotonic() - clock,
         "peak_memory_bytes": records.peak_memory(),
     }

@@ -25,6 +25,10 @@ def fragments(results: Path) -> Fragments:
     record = records.read(results / "mini_sam" / "pretraining" / "run.json")
     rows = pd.read_csv(results / "mini_sam" / "quality" / "rows.csv")
     numbers = {**_sizes(), **_pretraining(record)}
+    numbers["minisam:images"] = str(rows["image"].nunique())
+    numbers["minisam:splits"] = " and ".join(
+        {"train": "training", "val": "validation"}[s] for s in rows["split"].unique()
+    )
     for prompt, group in rows.groupby("prompt"):
         for measure in MEASURES:
             known = group[measure].dropna()

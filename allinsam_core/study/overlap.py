@@ -20,7 +20,7 @@ def execute(results: Path) -> Path:
     clock = time.monotonic()
     root = data_root()
     stained = dsb2018.load(root, ("stained-brightfield",))
-    images = [case for split in ("train", "val", "test") for case in monuseg.load(root, split)]  # type: ignore[arg-type]
+    images = [case for split in ("train", "val", "test") for case in monuseg.load(root, split)]
     references = [(case.name, overlap.grey(case)) for case in images]
     matches = [overlap.closest(case, references) for case in tqdm(stained, desc="matching", disable=None)]
     folder.mkdir(parents=True, exist_ok=True)
