@@ -50,7 +50,7 @@ def shown(figure: Figure | None, alt: str) -> Image | None:
     if figure is None:
         return None
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=150, facecolor="white")
+    figure.savefig(buffer, format="png", dpi=120, facecolor="white")
     return Image(buffer.getvalue(), format="png", width=round(96 * figure.get_figwidth()), alt=alt)
 
 
