@@ -66,6 +66,8 @@ def test_imagej_gives_the_same_pixels_and_boxes_back(tmp_path: Path, instances: 
     found = read_boxes(file, instances.shape)
     assert (found.xyxy == box_rules.tight(instances)).all()
     assert found.names == ("p", "q", "r", "s")
+    sides = [(r.left, r.top, r.right, r.bottom) for r in ImagejRoi.fromfile(file)]
+    assert np.array_equal(sides, box_rules.tight(instances))  # the rectangle that ImageJ shows
     for roi, value in zip(ImagejRoi.fromfile(file), (1, 2, 5, 8), strict=True):
         again = np.zeros(instances.shape, bool)
         for ring in roi.coordinates(multi=True):  # even-odd, as ImageJ fills a composite
