@@ -81,6 +81,14 @@ def test_invented_is_a_turned_copy_where_nothing_is():
     assert len(labels) >= 5  # nine were drawn; later ones may be covered by earlier ones
 
 
+def test_invented_looks_for_a_place_that_is_wholly_free():
+    for seed in range(10):  # four in five places of this small image touch the nucleus
+        noisy = corrupt(square(4, 9, size=14), 1.0, seed, only("invent")).instances
+        assert (noisy == 7).sum() == (noisy == 8).sum() == 25
+    full = square(0, 14, size=14)
+    assert np.array_equal(corrupt(full, 1.0, 0, only("invent")).instances, full.instances)
+
+
 def test_nothing_is_painted_over_another_nucleus():
     instances = np.zeros((20, 20), np.uint16)
     instances[5:10, 5:10], instances[5:10, 10:15] = 1, 2
