@@ -60,7 +60,7 @@ def weights(palette: Palette) -> Figure:
         axes.set_yticks(range(len(checks)), [check.row.name for check in checks], fontsize=9)
         axes.set_ylim(len(checks) - 0.5, -0.6)
         axes.set_xlim(-0.1, 1.75)
-        axes.set_title(f"{cell.capitalize()} cells: common weight {common.centre:.3f}", fontsize=10, loc="left")
+        axes.set_title(f"{cell.capitalize()}, line at {common.centre:.3f}", fontsize=10, loc="left")
     panels[-1].set_xlabel("implied weight of “injured”")
     return figure
 

@@ -62,6 +62,7 @@ class Visit:
         width, height = SIZES[size]
         self.context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=mode)
         self.page = self.context.new_page()
+        self.page.set_default_timeout(120_000)
         self.trouble: list[str] = []
         self.page.on("console", lambda m: m.type == "error" and self.trouble.append(f"console: {m.text}"))
         self.page.on("pageerror", lambda error: self.trouble.append(f"script: {error}"))
@@ -143,7 +144,7 @@ def test_the_check_sees_a_wide_page_and_an_outside_request(tmp_path: Path, brows
 def test_search_finds_the_adapter(html: Path, browser: Any) -> None:
     visit = Visit(browser, "desk", "light")
     page = visit.open(html / "search.html", "?q=adapter")
-    page.wait_for_selector("#search-results li a", timeout=10_000)
+    page.wait_for_selector("#search-results li a")
     found = page.eval_on_selector_all("#search-results li a", "links => links.map(link => link.href)")
     visit.context.close()
     assert any("method/learning.html" in link for link in found)
