@@ -25,6 +25,9 @@ def fragments(results: Path) -> Fragments:
     record = records.read(results / "mini_sam" / "pretraining" / "run.json")
     rows = pd.read_csv(results / "mini_sam" / "quality" / "rows.csv")
     numbers = {**_sizes(), **_pretraining(record)}
+    overlap = records.read(results / "mini_sam" / "overlap" / "run.json")
+    numbers["minisam:overlap_largest"] = score(overlap["largest_correlation"], 2)
+    numbers["minisam:overlap_same"] = str(overlap["same"])
     numbers["minisam:images"] = str(rows["image"].nunique())
     numbers["minisam:splits"] = " and ".join(
         {"train": "training", "val": "validation"}[s] for s in rows["split"].unique()
