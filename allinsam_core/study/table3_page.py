@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
+from statistics import mean
 
 import pandas as pd
 
-from allinsam_core.study import figures, tables
+from allinsam_core.study import figures, records, tables
 from allinsam_core.study.fragments import Fragments, markdown_table, score, signed
 from allinsam_core.study.tables import METHOD_NAMES, TABLE3_METRICS, Cell, Row, fraction_name
 
@@ -19,6 +20,7 @@ def fragments(results: Path, profile: str = "mini") -> Fragments:
     pixel = tables.rows(scores, tuple(TABLE3_METRICS))
     instances = tables.rows(scores, tables.INSTANCE_METRICS)
     runs = tables.run_table(results, profile)
+    seconds: dict[str, list[float]] = {}
     numbers = {
         f"{profile}:runs": str(len(runs)),
         f"{profile}:images": str(scores["image"].nunique()),
@@ -26,6 +28,9 @@ def fragments(results: Path, profile: str = "mini") -> Fragments:
         f"{profile}:peak_gib": f"{runs['peak MiB'].max() / 1024:.1f}",
         f"{profile}:fit_minutes": f"{runs['fit s'].sum() / 60:.0f}",
     }
+    for record in (records.read(path) for path in sorted((results / profile).glob("*/run.json"))):
+        seconds.setdefault(record["config"]["method"], []).append(record["fit_seconds"])
+    numbers |= {f"{profile}:{method}:fit_seconds": f"{mean(found):.0f}" for method, found in seconds.items()}
     for row in pixel + instances:
         stem = f"{profile}:{row.method}:{row.label}:{row.fraction:g}"
         for metric, cell in row.cells.items():

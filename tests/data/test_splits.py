@@ -18,7 +18,10 @@ def case(name: str, patient: str = "") -> Case:
 
 
 def test_disjoint_patients_pass_and_may_recur_within_a_split() -> None:
-    refuse_overlap(train=[case("a1", "A"), case("a2", "A"), case("x")], test=[case("b", "B"), case("y")])
+    train, test = [case("a1", "A"), case("a2", "A"), case("x")], [case("b", "B"), case("y")]
+    refuse_overlap(train=train, test=test)  # does not raise
+    with pytest.raises(DataError):  # and would, were one of them moved
+        refuse_overlap(train=train[:1], test=[*test, train[1]])
 
 
 def test_a_shared_patient_is_refused_by_name() -> None:
