@@ -31,11 +31,11 @@ TINY = XieSettings(backbone="resnet10", decoder=(8, 8, 8, 4, 4), pretext=PRETEXT
 
 
 def test_the_triplet_loss_by_hand() -> None:
-    """First: |a−p|² = 1, |a−n|² = 4 → 1 − 4 + 1 < 0 → 0. Second: 4 − 1 + 1 = 4. Mean 2; with margin 4, (1 + 7) / 2."""
+    """First: |a−p|² = 1, |a−n|² = 9 → 1 − 9 + 1 < 0 → 0. Second: 4 − 1 + 1 = 4. Mean 2; with margin 4, (0 + 7) / 2."""
     anchor = torch.zeros(2, 2)
-    positive, negative = torch.tensor([[1.0, 0], [0, 2]]), torch.tensor([[0, 2.0], [1, 0]])
+    positive, negative = torch.tensor([[1.0, 0], [0, 2]]), torch.tensor([[0, 3.0], [1, 0]])
     assert float(triplet(anchor, positive, negative, 1.0)) == 2.0
-    assert float(triplet(anchor, positive, negative, 4.0)) == 4.0
+    assert float(triplet(anchor, positive, negative, 4.0)) == 3.5
 
 
 @pytest.mark.parametrize(
