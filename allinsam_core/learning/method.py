@@ -76,11 +76,10 @@ class NetworkMethod:
             self.seed,
             self.augment,
         )
-        training_loss = LOSSES[self.loss]
         history = fit(
             self.model,
             sampler,
-            _pixel_loss(training_loss),
+            self._pixel_loss(LOSSES[self.loss]),
             self.train,
             folder,
             validate=lambda _: self.validate(val),
@@ -96,12 +95,20 @@ class NetworkMethod:
             loss = double_sigmoid(loss)
         values, dices = [], []
         for case in val:
-            prob = torch.from_numpy(self._probability(case.image, overlap=0.0))[None, None]
+            prob = torch.from_numpy(self._probability(self.told(case), overlap=0.0))[None, None]
             truth = torch.from_numpy(case.mask)[None, None].float()
             values.append(float(loss(torch.logit(prob, eps=1e-6), truth)))
             found = prob >= 0.5
             dices.append(float(2 * (found * truth).sum() / (found.sum() + truth.sum()).clamp(min=1)))
         return {"loss": float(np.mean(values)), "dice": float(np.mean(dices))}
+
+    def seen(self, batch: Batch) -> torch.Tensor:
+        """What the network is given of a training batch: the images, (B, 3, S, S) float32."""
+        return batch.image
+
+    def told(self, case: Case) -> np.ndarray:
+        """What the network is given of a validation image: its pixels, (H, W, 3) uint8."""
+        return case.image
 
     def predict(self, image: np.ndarray) -> np.ndarray:
         return self._probability(image, self.window.overlap)
@@ -112,6 +119,5 @@ class NetworkMethod:
         with torch.autocast(self.fabric.device.type, torch.bfloat16, enabled=self.train.precision == "bf16"):
             return probability(self.model, image, w.field, w.size, overlap, w.batch, self.fabric.device)
 
-
-def _pixel_loss(loss: Loss) -> Callable[[nn.Module, Batch], torch.Tensor]:
-    return lambda model, batch: loss(model(batch.image).float(), batch.mask)
+    def _pixel_loss(self, loss: Loss) -> Callable[[nn.Module, Batch], torch.Tensor]:
+        return lambda model, batch: loss(model(self.seen(batch)).float(), batch.mask)

@@ -12,8 +12,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from allinsam_core.annotation.weak import WeakSettings
+from allinsam_core.baselines.lvit import LViTSettings
 from allinsam_core.baselines.otsu import OtsuSettings
 from allinsam_core.baselines.unet import UNetSettings
+from allinsam_core.baselines.xie import XieSettings
 from allinsam_core.learning.augment import AugmentSettings
 from allinsam_core.learning.instances import InstanceSettings
 from allinsam_core.learning.method import WindowSettings
@@ -59,7 +61,7 @@ class DataSettings(Frozen):
     simulated: dict[str, int] = Field(default_factory=lambda: {"train": 6, "val": 2, "test": 4, "size": 256})
 
 
-Model = Annotated[SamSettings | UNetSettings | OtsuSettings, Field(discriminator="kind")]
+Model = Annotated[SamSettings | UNetSettings | OtsuSettings | LViTSettings | XieSettings, Field(discriminator="kind")]
 
 
 class RunConfig(Frozen):

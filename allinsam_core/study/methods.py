@@ -6,18 +6,24 @@ import torch
 from torch import nn
 
 from allinsam_core.annotation import sam
+from allinsam_core.baselines.lvit import LViT, LViTSettings, OracleText
 from allinsam_core.baselines.otsu import Otsu, OtsuSettings
 from allinsam_core.baselines.unet import CentredUNet, UNetSettings
+from allinsam_core.baselines.xie import ResUNet, SelfSupervised, XieSettings
 from allinsam_core.learning.adapter import AdaptedSam
 from allinsam_core.learning.method import Method, NetworkMethod
 from allinsam_core.study.config import RunConfig, SamSettings
 
 
-def network(model: SamSettings | UNetSettings, seed: int) -> nn.Module:
+def network(model: SamSettings | UNetSettings | LViTSettings | XieSettings, seed: int) -> nn.Module:
     """The network of a configuration, with the initial weights that `seed` gives."""
     torch.manual_seed(seed)
     if isinstance(model, UNetSettings):
         return CentredUNet(model)
+    if isinstance(model, LViTSettings):
+        return LViT(model)
+    if isinstance(model, XieSettings):
+        return ResUNet(model)
     base = (
         sam.build(model.name) if model.weights == "random" else sam.build(model.name, sam.weights_file(model.weights))
     )
@@ -37,7 +43,12 @@ def build(config: RunConfig, device: str = "auto") -> Method:
     """The method of a run, untrained. device: "auto", "cpu", "cuda" or "mps" (Lightning's accelerator names)."""
     if isinstance(config.model, OtsuSettings):
         return Otsu(config.model)
-    return NetworkMethod(
+    form = NetworkMethod
+    if isinstance(config.model, LViTSettings) and config.model.text == "oracle":
+        form = OracleText
+    if isinstance(config.model, XieSettings) and config.model.pretext is not None:
+        form = SelfSupervised
+    return form(
         network(config.model, config.seed),
         window=config.window,
         train=config.train,

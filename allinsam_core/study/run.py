@@ -18,6 +18,8 @@ from tqdm import tqdm
 
 from allinsam_core.annotation import sam
 from allinsam_core.annotation.weak import weak_cases
+from allinsam_core.baselines.lvit import OracleText
+from allinsam_core.baselines.xie import SelfSupervised
 from allinsam_core.data import fractions, monuseg, simulate, splits
 from allinsam_core.data.case import Case, Split
 from allinsam_core.data.root import data_root
@@ -72,6 +74,8 @@ def execute(
             f"device {method.fabric.device}, precision {config.train.precision}, "
             f"attention as in segment-anything (eager); parameters {parameters(method)}"
         )
+    if isinstance(method, SelfSupervised):
+        method.pretrain([case.image for case in data["train"]], work / "pretext")
     clock = time.monotonic()
     learned = method.fit(train, labelled["val"], scratch) if train else {}
     fit_seconds = learned.pop("seconds", time.monotonic() - clock)
@@ -123,7 +127,7 @@ def score(config: RunConfig, method: Method, images: list[Case], maps: Path | No
     """Predict and score every image: one row per image, every metric under its own name."""
     rows: list[dict[str, Any]] = []
     for case in tqdm(images, desc="scoring", disable=None):
-        prob = method.predict(case.image)
+        prob = method.predict(method.told(case) if isinstance(method, OracleText) else case.image)
         if maps is not None:
             maps.mkdir(parents=True, exist_ok=True)
             np.save(maps / f"{case.name}.npy", np.floor(prob * 255 + 0.5).astype(np.uint8))

@@ -27,6 +27,10 @@ INSTANCE_METRICS = ("aji_kumar", "aji_plus", "pq", "f1_instance_50", "ap_50")
 METHOD_NAMES = {
     "allinsam": "All-in-SAM (mini-SAM)",
     "unet": "U-Net",
+    "lvit": "LViT, text from the image",
+    "lvit_oracle": "LViT, text from the truth",
+    "xie": "Xie et al., self-supervised",
+    "resunet": "Xie et al., no pretext",
     "scratch": "Same network, random weights, all trained",
     "zeroshot": "mini-SAM, no MoNuSeg training",
     "otsu": "Stain deconvolution + Otsu",

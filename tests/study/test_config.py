@@ -13,8 +13,10 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from allinsam_core.annotation import sam
+from allinsam_core.baselines.lvit import LViTSettings
 from allinsam_core.baselines.otsu import OtsuSettings
 from allinsam_core.baselines.unet import UNetSettings
+from allinsam_core.baselines.xie import PretextSettings, XieSettings
 from allinsam_core.learning.augment import AugmentSettings
 from allinsam_core.learning.instances import InstanceSettings
 from allinsam_core.learning.method import WindowSettings
@@ -73,6 +75,8 @@ def other(value: Any, annotation: Any) -> Any:
         return options[0]
     if value is None:
         return 200
+    if isinstance(value, PretextSettings):
+        return None
     if isinstance(value, bool):
         return not value
     if isinstance(value, int | float):
@@ -89,6 +93,8 @@ def other(value: Any, annotation: Any) -> Any:
         ("model", SamSettings()),
         ("model", UNetSettings()),
         ("model", OtsuSettings()),
+        ("model", LViTSettings()),
+        ("model", XieSettings()),
         ("window", WindowSettings()),
         ("train", TrainSettings()),
         ("augment", AugmentSettings()),

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+
+from allinsam_core.baselines.lvit import (
+    CONTRAST,
+    EVEN,
+    NONE,
+    LViT,
+    LViTSettings,
+    OracleText,
+    PixelAttention,
+    embed,
+    sentence,
+)
+from allinsam_core.data import simulate
+from allinsam_core.learning.augment import AugmentSettings, Batch
+from allinsam_core.learning.method import WindowSettings
+from allinsam_core.learning.train import TrainSettings
+
+TINY = LViTSettings(channels=4, heads=1, size=32)
+
+
+def picture(*pixels: tuple[int, int], side: int = 9) -> np.ndarray:
+    mask = np.zeros((side, side), bool)
+    for row, column in pixels:
+        mask[row, column] = True
+    return mask
+
+
+@pytest.mark.parametrize(
+    ("mask", "expected"),
+    [
+        (picture((1, 7)), "nuclei denser in the upper right part of the picture"),
+        (picture((7, 4)), "nuclei denser in the lower part of the picture"),
+        (picture((4, 4)), "nuclei denser in the central part of the picture"),
+        (picture((4, 0), (4, 1), (1, 7)), "nuclei denser in the left part of the picture"),
+        (picture(*((r, c) for r in (1, 4, 7) for c in (1, 4, 7))), EVEN),
+        (picture(), NONE),
+    ],
+)
+def test_the_sentence_names_the_densest_ninth(mask: np.ndarray, expected: str) -> None:
+    assert sentence(mask) == expected
+    assert len(expected.split()) <= 10
+
+
+def test_a_region_stands_out_from_the_contrast_on() -> None:
+    """Eight ninths with 49 pixels and one with k: it stands out from 9k / (392 + k) = 1.25, k = 63.2, on."""
+    mask = np.zeros((30, 30), bool)
+    for row in range(3):
+        for column in range(3):
+            mask[10 * row : 10 * row + 7, 10 * column : 10 * column + 7] = True
+    mask[20:28, 0:8] = True  # 64 / ((8 · 49 + 64) / 9) = 1.263
+    assert CONTRAST == 1.25
+    assert sentence(mask) == "nuclei denser in the lower left part of the picture"
+    mask[27, 0:8] = False  # 56: 1.125
+    assert sentence(mask) == EVEN
+
+
+def test_the_text_is_embedded_by_token_and_place() -> None:
+    text = embed("Nuclei denser nuclei")
+    assert text.shape == (10, 768)
+    assert torch.equal(text[0], text[2])
+    assert not torch.equal(text[0], text[1])
+    assert torch.equal(text[:2], embed("nuclei denser")[:2])
+    assert not text[3:].any()
+    assert abs(float(text[:2].std()) - 1) < 0.1
+    np.testing.assert_allclose(
+        text[0, :2].numpy(), (-0.178211, 0.904279), atol=1e-6
+    )  # pinned: the encoder is no run's choice
+
+
+@pytest.mark.parametrize("text", ["", "  \n"])
+def test_an_empty_text_is_an_error(text: str) -> None:
+    with pytest.raises(ValueError, match="text is empty, expected a sentence"):
+        embed(text)
+
+
+def test_a_text_that_does_not_fit_is_an_error() -> None:
+    with pytest.raises(ValueError, match="11 tokens, expected at most 10"):
+        embed("a " * 11)
+
+
+def test_pixel_attention_by_hand() -> None:
+    """One channel, all 1 × 1 weights 1, no bias: mean = most = relu(x) = a; hidden 6 × relu(4a); output 24a · x."""
+    attend = PixelAttention(1)
+    with torch.no_grad():
+        for name, parameter in attend.named_parameters():
+            parameter.fill_(0 if name.endswith("bias") else 1)
+        found = attend(torch.tensor([[[[2.0, -1.0]]]]))
+    assert found.flatten().tolist() == [96.0, 0.0]
+
+
+def closed_form(w: int, size: int) -> int:
+    """The parameters of every part, written out: convolutions with batch norm, transformers, PLAM, text."""
+    conv = lambda i, o, k: i * o * k + o  # noqa: E731
+    norm = lambda c: 2 * c  # noqa: E731
+    pair = lambda i, o: conv(i, o, 9) + conv(o, o, 9) + 2 * norm(o)  # noqa: E731
+    tokens, total = (size // 16) ** 2, conv(3, w, 9) + norm(w) + conv(w, 1, 1)
+    for level, c in enumerate((w, 2 * w, 4 * w, 8 * w)):
+        block = 2 * norm(c) + conv(c, 3 * c, 1) + conv(c, c, 1) + conv(c, 4 * c, 1) + conv(4 * c, c, 1)
+        total += 2 * block + conv(c, c, (16 >> level) ** 2) + tokens * c + conv(c, c, 1) + norm(c)
+        total += 2 * c * c + conv(3, 6, 1) + conv(6, 1, 1)  # PLAM
+        total += conv(c, c // 2, 3) + norm(c // 2) if level else conv(10, tokens, 3) + norm(tokens)
+        total += conv(2 * c, c, 3) + norm(c) if level < 3 else 0
+        total += pair(c, min(2 * c, 8 * w)) + pair(2 * c, max(w, c // 2))
+        total += conv(min(2 * c, 8 * w) if level < 3 else 768, c, 3)  # text
+    return total
+
+
+@pytest.mark.parametrize(
+    ("settings", "count"), [(LViTSettings(), 29_908_033), (LViTSettings(channels=16, heads=2, size=256), 2_156_893)]
+)
+def test_parameter_counts(settings: LViTSettings, count: int) -> None:
+    with torch.device("meta"):
+        model = LViT(settings)
+    assert sum(p.numel() for p in model.parameters()) == closed_form(settings.channels, settings.size) == count
+
+
+def test_text_changes_the_output_and_images_do_not_mix() -> None:
+    torch.manual_seed(0)
+    model = LViT(TINY).eval()
+    image = torch.rand(2, 3, 32, 32)
+    left, right = (embed(f"nuclei denser in the {side} part") for side in ("left", "right"))
+    with torch.no_grad():
+        first = model.segment(image, torch.stack([left, left]))
+        second = model.segment(image, torch.stack([left, right]))
+    assert first.shape == (2, 1, 32, 32)
+    torch.testing.assert_close(first[0], second[0])
+    assert float((first[1] - second[1]).abs().max()) > 1e-4
+
+
+def test_every_parameter_learns() -> None:
+    torch.manual_seed(0)
+    model = LViT(TINY).train()
+    model(torch.rand(2, 3, 32, 32)).square().sum().backward()
+    assert [n for n, p in model.named_parameters() if p.grad is None] == []
+
+
+def test_a_size_it_was_not_built_for_is_an_error() -> None:
+    with pytest.raises(ValueError, match=r"built for 32 px, found \(48, 48\); set window.size to 32"):
+        LViT(TINY)(torch.zeros(1, 3, 48, 48))
+    with pytest.raises(ValueError, match="size is 40, expected a multiple of 16"):
+        LViT(LViTSettings(size=40))
+    with pytest.raises(ValidationError, match="text"):
+        LViTSettings(text="")  # type: ignore[arg-type]
+
+
+def test_only_oracle_text_sees_the_truth() -> None:
+    """The image is dark at the left (stain, says the image's text); the truth is at the right."""
+    item = torch.full((4, 48, 48), 0.9)
+    item[:, 20:28, 2:10] = torch.tensor([0.3, 0.1, 0.5, 0.0])[:, None, None]
+    item[3] = 0
+    item[3, 20:28, 40:46] = 1
+    small = LViTSettings(channels=4, heads=1, size=48)
+    assert LViT(small).describe(item[:3]) == "nuclei denser in the left part of the picture"
+    told = LViT(small.model_copy(update={"text": "oracle"}))
+    assert told.describe(item) == "nuclei denser in the right part of the picture"
+
+
+def test_oracle_text_trains_and_predicts_with_the_truth_as_fourth_channel(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    case = simulate.tile(0, size=64)
+    method = OracleText(
+        LViT(TINY.model_copy(update={"text": "oracle"})),
+        window=WindowSettings(field=32, size=32),
+        train=TrainSettings(steps=2, batch_size=2, validate_every=2),
+        augment=AugmentSettings(),
+        device="cpu",
+    )
+    batch = Batch(torch.zeros(1, 3, 1, 2), torch.tensor([[[0, 5]]]), ("a",))
+    assert method.seen(batch)[0, 3].tolist() == [[0.0, 1.0]]
+    assert np.array_equal(method.told(case)[..., 3] == 255, case.mask)
+    assert method.fit([case], [case], tmp_path)["best"] == 2
+    assert method.predict(method.told(case)).shape == (64, 64)
+    with pytest.raises((ValueError, IndexError, RuntimeError)):
+        method.predict(case.image)
