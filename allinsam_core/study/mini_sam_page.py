@@ -62,11 +62,11 @@ def _sizes() -> dict[str, str]:
 
 
 def _pretraining(record: dict[str, Any]) -> dict[str, str]:
-    training = record["training"]
+    training, phases = record["training"], record["config"]["phases"]
     return {
         "minisam:minutes": f"{record['fit_seconds'] / 60:.0f}",
-        "minisam:steps": f"{record['config']['train']['steps']:,}",
-        "minisam:batch": str(record["config"]["train"]["batch_size"]),
+        "minisam:steps": " and ".join(f"{phase['train']['steps']:,}" for phase in phases),
+        "minisam:batch": str(phases[0]["train"]["batch_size"]),
         "minisam:cases": f"{record['data']['train']['images']:,}",
         "minisam:megabytes": f"{record['weights']['bytes'] / 1e6:.1f}",
         "minisam:best_step": f"{training['best']:,}",
