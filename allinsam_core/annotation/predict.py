@@ -203,6 +203,21 @@ class BoxAnnotator:
         return logits[row, best][:, None], scores[row, best]
 
 
+def inscribed(boxes: np.ndarray, shape: tuple[int, int], source: str = "boxes") -> list[BoxMask]:
+    """What boxes alone say: each box's inscribed ellipse, no image looked at. The floor under every box-prompted mask.
+
+    boxes: (N, 4) XYXY px, half-open. shape: (H, W) of the image. A pixel belongs where its centre lies inside.
+    """
+    answers = []
+    for x0, y0, x1, y1 in validate(boxes, shape, source).astype(np.float64):
+        top, left = int(y0), int(x0)
+        row, column = np.ogrid[top : int(np.ceil(y1)), left : int(np.ceil(x1))]
+        y = (row + 0.5 - (y0 + y1) / 2) / ((y1 - y0) / 2)
+        x = (column + 0.5 - (x0 + x1) / 2) / ((x1 - x0) / 2)
+        answers.append(_cut(x**2 + y**2 < 1, Window(top, left, row.size, column.size), shape, 1.0))
+    return answers
+
+
 def _cut(mask: np.ndarray, window: Window, shape: tuple[int, int], score: float) -> BoxMask:
     """The part of a window's mask inside the image, cut to its extent."""
     first_row, first_column = max(0, -window.top), max(0, -window.left)

@@ -207,3 +207,12 @@ def test_what_the_package_reads_travels_with_it() -> None:
     shipped = {path for pattern in patterns for path in package.glob(pattern)}
     lost = {p for p in package.rglob("*.*") if p.is_file() and p.suffix not in (".py", ".pyc", ".md")} - shipped
     assert lost == set()
+
+
+def test_an_ellipse_as_annotator_has_no_weights() -> None:
+    grid = study.profile("mini")
+    ellipse = grid.model_copy(update={"common": {**grid.common, "annotator": {"name": "ellipse"}}})
+    run = ellipse.run("unet", "weak", 1.0, 0)
+    assert run.annotator is not None
+    assert run.annotator.sha256 == ""
+    assert run.hash != grid.run("unet", "weak", 1.0, 0).hash
