@@ -42,18 +42,33 @@ SETTINGS = TrainSettings(
 
 
 class Phase(BaseModel):
-    """A stretch of pre-training with its own optimiser and cosine. ellipses: share of boxes that bring theirs."""
+    """A stretch of pre-training with its own optimiser and cosine. ellipses: share of boxes that bring theirs.
+
+    stop: the step at which the phase ends, before its cosine does; None: at its end.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     ellipses: float
     train: TrainSettings
+    stop: int | None = None
+
+    @property
+    def steps(self) -> int:
+        return self.train.steps if self.stop is None else self.stop
+
+
+def _train(steps: int, learning_rate: float, warmup: int = 100) -> TrainSettings:
+    return SETTINGS.model_copy(update={"steps": steps, "learning_rate": learning_rate, "warmup": warmup})
 
 
 PHASES = (
     Phase(name="prompts", ellipses=0.0, train=SETTINGS),
-    Phase(name="ellipses", ellipses=0.8, train=SETTINGS.model_copy(update={"steps": 3000, "learning_rate": 7e-4})),
+    Phase(
+        name="ellipses", ellipses=0.8, train=_train(3000, 7e-4), stop=600
+    ),  # cut short: too slow for the time there was
+    Phase(name="settling", ellipses=0.8, train=_train(1400, 6e-4, warmup=50)),
 )
 FIELD = 150  # px of the training images that fill mini-SAM's input
 NUCLEUS = 22.0  # px, median equivalent diameter that every source is rescaled to

@@ -42,7 +42,7 @@ class PretrainConfig(BaseModel):
         """The same with other lengths of the phases, in order; one number alone is for each of them."""
         lengths = steps * len(self.phases) if len(steps) == 1 else steps
         phases = [
-            p.model_copy(update={"train": p.train.model_copy(update={"steps": n})})
+            p.model_copy(update={"train": p.train.model_copy(update={"steps": n}), "stop": None})
             for p, n in zip(self.phases, lengths, strict=True)
         ]
         return self.model_copy(update={"phases": tuple(phases)})
@@ -126,8 +126,9 @@ def run(config: PretrainConfig, dsb_root: Path, folder: Path, device: str = "aut
             seed=seed,
             fabric=Fabric(accelerator=device, devices=1),
             progress=f"pre-training mini-SAM, {phase.name}",
+            stop=phase.stop,
         )
-        history = joined(history, found, sum(p.train.steps for p in config.phases[:number]))
+        history = joined(history, found, sum(p.steps for p in config.phases[:number]))
     ship(model.sam, folder / "mini_sam.safetensors")
     return history, sources
 

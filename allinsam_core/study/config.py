@@ -19,7 +19,7 @@ from allinsam_core.learning.instances import InstanceSettings
 from allinsam_core.learning.method import WindowSettings
 from allinsam_core.learning.train import TrainSettings
 
-ProfileName = Literal["smoke", "choice", "mini", "paper"]
+ProfileName = Literal["smoke", "choice", "mini", "labels", "paper"]
 PROFILES = get_args(ProfileName)
 Label = Literal["complete", "weak"]
 
