@@ -98,7 +98,7 @@ def test_ellipses_come_with_boxes_alone_and_as_often_as_asked() -> None:
 
 def test_a_changed_recipe_has_another_checkpoint() -> None:
     recipe = pretrain_run.PretrainConfig()
-    longer = recipe.with_steps(2000, 4000)
+    longer = recipe.with_steps(2000, 4000, 1000)
     assert longer.phases[1].train.steps == 4000
     assert recipe.until(0) == longer.until(0)  # the first phase is the same and need not be done again
     assert recipe.until(1) != longer.until(1)
