@@ -66,7 +66,7 @@ def run(
 def pretrain(
     out: Annotated[Path, typer.Option(help="Folder for checkpoints, weights and the record.")] = Path("work/pretrain"),
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    steps: Annotated[int | None, typer.Option(help="Fewer or more steps than the recipe's.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps of each phase, instead of the recipe's.")] = None,
 ) -> None:
     """Pre-train mini-SAM on DSB2018 and simulated tissue (hours on two cores); continues where it stopped."""
     from allinsam_core.learning.pretrain_run import PretrainConfig
@@ -74,7 +74,7 @@ def pretrain(
 
     config = PretrainConfig()
     if steps is not None:
-        config = config.model_copy(update={"train": config.train.model_copy(update={"steps": steps})})
+        config = config.with_steps(steps)
     typer.echo(execute(config, out, device))
 
 

@@ -13,6 +13,7 @@ from itertools import groupby
 import numpy as np
 import torch
 
+from allinsam_core.annotation import ellipse
 from allinsam_core.annotation.boxes import validate
 from allinsam_core.annotation.sam import MiniGeometry, ResizeLongestSide, Sam, decode
 from allinsam_core.annotation.windows import Window, assign
@@ -30,9 +31,14 @@ def default_field(sam: Sam, spacing: float) -> int | None:
     """
     if not (np.isfinite(spacing) and spacing > 0):
         raise ValueError(f"spacing is {spacing}, expected µm per pixel > 0, for instance 0.25 for a 40× scan")
-    if sam.image_encoder.img_size != MiniGeometry().image_size:
+    if not is_mini(sam):
         return None
     return max(SMALLEST_FIELD, 2 * round(MINI_FIELD * MINI_SPACING / spacing / 2))
+
+
+def is_mini(sam: Sam) -> bool:
+    """Whether this is mini-SAM, which has habits of its own: its scale, and ellipses beside boxes."""
+    return bool(sam.image_encoder.img_size == MiniGeometry().image_size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,15 +66,23 @@ class BoxAnnotator:
 
     field: window side in image pixels (`default_field`), None = the whole image. batch: most boxes per decoder call.
     multimask: of SAM's three candidates, keep the one with the highest predicted IoU, instead of its single mask.
+    ellipses: prompt with the box's inscribed ellipse too; None: as this SAM was trained, mini-SAM with, Meta's without.
     """
 
     def __init__(
-        self, sam: Sam, field: int | None, overlap: float = 0.5, multimask: bool = False, batch: int = 32
+        self,
+        sam: Sam,
+        field: int | None,
+        overlap: float = 0.5,
+        multimask: bool = False,
+        batch: int = 32,
+        ellipses: bool | None = None,
     ) -> None:
         if batch < 1:
             raise ValueError(f"batch is {batch}, expected at least one box")
         self.sam, self.field, self.overlap = sam.eval(), field, overlap
         self.multimask, self.batch = multimask, batch
+        self.ellipses = is_mini(sam) if ellipses is None else ellipses
         self._resize = ResizeLongestSide(sam.image_encoder.img_size)
         self._image: np.ndarray | None = None
         self._embeddings: dict[Window, torch.Tensor] = {}
@@ -108,12 +122,19 @@ class BoxAnnotator:
         """SAM's raw answer to every box: logits (N, s, s) float32 over its window, predicted IoUs (N,) float32."""
         checked = validate(boxes, self._shape, "boxes")
         windows = self._windows(checked)
-        side = 4 * self.sam.prompt_encoder.image_embedding_size[0]
-        logits, scores = np.empty((len(checked), side, side), np.float32), np.empty(len(checked), np.float32)
+        logits, scores = (
+            np.empty((len(checked), self._side, self._side), np.float32),
+            np.empty(len(checked), np.float32),
+        )
         for rows, _ in self._chunks(windows):
             low, predicted = self._decode(checked[rows], [windows[r] for r in rows])
             logits[rows], scores[rows] = low[:, 0].float().cpu().numpy(), predicted.float().cpu().numpy()
         return logits, scores
+
+    @property
+    def _side(self) -> int:
+        """Of SAM's low-resolution masks."""
+        return 4 * int(self.sam.prompt_encoder.image_embedding_size[0])
 
     @property
     def _shape(self) -> tuple[int, int]:
@@ -171,15 +192,30 @@ class BoxAnnotator:
             [self._resize.apply_boxes(b, (w.height, w.width))[0] for b, w in zip(local, windows, strict=True)]
         )
         prompts = torch.from_numpy(scaled.astype(np.float32)).to(self.sam.device)
-        sparse, _ = self.sam.prompt_encoder(points=None, boxes=prompts, masks=None)
+        hints = ellipse.logits(prompts, self.sam.image_encoder.img_size, self._side) if self.ellipses else None
+        sparse, dense = self.sam.prompt_encoder(points=None, boxes=prompts, masks=hints)
         embedding = torch.stack([self._embeddings[w] for w in windows])
-        no_mask = self.sam.prompt_encoder.no_mask_embed.weight[:, :, None, None]
         position = self.sam.prompt_encoder.get_dense_pe()[0]
         tokens = slice(1, None) if self.multimask else slice(0, 1)
-        logits, scores = decode(self.sam.mask_decoder, embedding, position, sparse, no_mask, tokens)
+        logits, scores = decode(self.sam.mask_decoder, embedding, position, sparse, dense, tokens)
         best = scores.argmax(dim=1)
         row = torch.arange(len(best), device=best.device)
         return logits[row, best][:, None], scores[row, best]
+
+
+def inscribed(boxes: np.ndarray, shape: tuple[int, int], source: str = "boxes") -> list[BoxMask]:
+    """What boxes alone say: each box's inscribed ellipse, no image looked at. The floor under every box-prompted mask.
+
+    boxes: (N, 4) XYXY px, half-open. shape: (H, W) of the image. A pixel belongs where its centre lies inside.
+    """
+    answers = []
+    for x0, y0, x1, y1 in validate(boxes, shape, source).astype(np.float64):
+        top, left = int(y0), int(x0)
+        row, column = np.ogrid[top : int(np.ceil(y1)), left : int(np.ceil(x1))]
+        y = (row + 0.5 - (y0 + y1) / 2) / ((y1 - y0) / 2)
+        x = (column + 0.5 - (x0 + x1) / 2) / ((x1 - x0) / 2)
+        answers.append(_cut(x**2 + y**2 < 1, Window(top, left, row.size, column.size), shape, 1.0))
+    return answers
 
 
 def _cut(mask: np.ndarray, window: Window, shape: tuple[int, int], score: float) -> BoxMask:

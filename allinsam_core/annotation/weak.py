@@ -1,4 +1,7 @@
-"""Weak labels: the truth reduced to boxes, and SAM's masks of those boxes in its place (paper, §4; METHOD 4.3)."""
+"""Weak labels: the truth reduced to boxes, and SAM's masks of those boxes in its place (paper, §4; METHOD 4.3).
+
+Without a SAM the boxes' inscribed ellipses stand in its place: what boxes alone are worth.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from allinsam_core.annotation import boxes as box_rules
 from allinsam_core.annotation.boxes import BoxLaw
 from allinsam_core.annotation.formats.entries import replacing
 from allinsam_core.annotation.merge import merge
-from allinsam_core.annotation.predict import BoxAnnotator, default_field
+from allinsam_core.annotation.predict import BoxAnnotator, default_field, inscribed
 from allinsam_core.annotation.sam import Sam, weights_checksum
 from allinsam_core.data.case import Case
 
@@ -67,14 +70,18 @@ def reference(case: Case, law: BoxLaw) -> np.ndarray:
 
 
 def annotate_case(
-    case: Case, sam: Sam, settings: WeakSettings, cache: Path | None = None, checksum: str | None = None
+    case: Case, sam: Sam | None, settings: WeakSettings, cache: Path | None = None, checksum: str | None = None
 ) -> WeakLabels:
-    """Weak labels of one case, from the cache folder if the same were made before.
+    """Weak labels of one case, from the cache folder if the same were made before. sam None: ellipses.
 
     The cache goes by content: image, boxes, labels, SAM's weights and the settings. checksum: of `sam`, if known.
     A damaged file in the cache is made anew, with a warning.
     """
     boxes, labels = prompts(case, settings)
+    described = f"{case.name} ({settings.box_law} boxes)"
+    if sam is None:
+        masks = inscribed(boxes, case.mask.shape, described)
+        return _marked(case, merge(masks, case.mask.shape, labels.tolist()), settings, "ellipses")
     field = settings.field if settings.field is not None else default_field(sam, case.spacing)
     annotator = BoxAnnotator(sam, field, settings.overlap, settings.multimask)
     file = None
@@ -83,7 +90,7 @@ def annotate_case(
         found = _recall(file, case.instances.shape)
         if found is not None:
             return _marked(case, found, settings)
-    masks = annotator.annotate(case.image, boxes, f"{case.name} ({settings.box_law} boxes)")
+    masks = annotator.annotate(case.image, boxes, described)
     instances, provenance = merge(masks, case.instances.shape, labels.tolist())
     if file is not None:
         with replacing(file) as unfinished, unfinished.open("wb") as out:
@@ -106,17 +113,19 @@ def weak_labels(
 
 
 def weak_cases(
-    cases: Iterable[Case], sam: Sam, settings: WeakSettings | None = None, cache: Path | None = None
+    cases: Iterable[Case], sam: Sam | None, settings: WeakSettings | None = None, cache: Path | None = None
 ) -> list[WeakLabels]:
-    """Weak labels of many cases; the checksum of the weights is computed once."""
+    """Weak labels of many cases; the checksum of the weights is computed once. sam None: ellipses."""
     settings = settings or WeakSettings()
-    checksum = weights_checksum(sam)
+    checksum = weights_checksum(sam) if sam is not None else None
     return [annotate_case(case, sam, settings, cache, checksum) for case in cases]
 
 
-def _marked(case: Case, found: tuple[np.ndarray, pd.DataFrame], settings: WeakSettings) -> WeakLabels:
+def _marked(
+    case: Case, found: tuple[np.ndarray, pd.DataFrame], settings: WeakSettings, annotator: str = "SAM"
+) -> WeakLabels:
     instances, provenance = found
-    source = f"{case.source}, SAM on {settings.box_law} boxes"
+    source = f"{case.source}, {annotator} on {settings.box_law} boxes"
     return WeakLabels(replace(case, instances=instances.astype(np.uint16), source=source), provenance)
 
 
@@ -129,6 +138,7 @@ def _key(case: Case, boxes: np.ndarray, labels: np.ndarray, checksum: str, annot
         "field": annotator.field,
         "overlap": annotator.overlap,
         "multimask": annotator.multimask,
+        "ellipses": annotator.ellipses,
     }
     digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
     for array in (case.image, boxes, labels.astype(np.int64)):

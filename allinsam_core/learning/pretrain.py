@@ -2,7 +2,8 @@
 
 Boxes with jitter and single points, several per image; focal and Dice loss, for the best of three masks
 where a prompt is ambiguous; an IoU head that learns how good each mask is. One thing is added, because it
-is what the adapter builds on: without a prompt the single-mask token segments all nuclei.
+is what the adapter builds on: without a prompt the single-mask token segments all nuclei. A second phase
+goes on with most boxes accompanied by their inscribed ellipse as a mask prompt (`annotation.ellipse`).
 Data: DSB2018 (CC0) and simulated tissue only. MoNuSeg is never trained on.
 """
 
@@ -14,10 +15,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict
 from scipy.ndimage import find_objects
 from segment_anything.modeling import Sam
 from torch import nn
 
+from allinsam_core.annotation import ellipse
 from allinsam_core.annotation.sam import decode
 from allinsam_core.learning import losses
 from allinsam_core.learning.augment import AugmentSettings, Batch, CropSampler
@@ -36,26 +39,64 @@ SETTINGS = TrainSettings(
     checkpoint_every=200,
     validate_every=500,
 )
+
+
+class Phase(BaseModel):
+    """A stretch of pre-training with its own optimiser and cosine. ellipses: share of boxes that bring theirs.
+
+    stop: the step at which the phase ends, before its cosine does; None: at its end.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    ellipses: float
+    train: TrainSettings
+    stop: int | None = None
+
+    @property
+    def steps(self) -> int:
+        return self.train.steps if self.stop is None else self.stop
+
+
+def _train(steps: int, learning_rate: float, warmup: int = 100) -> TrainSettings:
+    return SETTINGS.model_copy(update={"steps": steps, "learning_rate": learning_rate, "warmup": warmup})
+
+
+PHASES = (
+    Phase(name="prompts", ellipses=0.0, train=SETTINGS),
+    Phase(
+        name="ellipses", ellipses=0.8, train=_train(3000, 7e-4), stop=600
+    ),  # cut short: too slow for the time there was
+    Phase(name="settling", ellipses=0.8, train=_train(1400, 6e-4, warmup=50)),
+)
 FIELD = 150  # px of the training images that fill mini-SAM's input
 NUCLEUS = 22.0  # px, median equivalent diameter that every source is rescaled to
 PROMPTS = 6  # per image
 
 
 class Prompts(NamedTuple):
-    """One prompt per row: image index (N,), box (N, 4) XYXY, point (N, 1, 2) XY, is_box (N,), mask (N, 1, S, S)."""
+    """One prompt per row: image index (N,), box (N, 4) XYXY, point (N, 1, 2) XY, is_box (N,), mask (N, 1, S, S).
+
+    ellipse: (N,), whether the box brings its inscribed ellipse as a mask prompt; never with a point.
+    """
 
     image: torch.Tensor
     box: torch.Tensor
     point: torch.Tensor
     is_box: torch.Tensor
     mask: torch.Tensor
+    ellipse: torch.Tensor
 
 
-def draw_prompts(instances: torch.Tensor, per_image: int, rng: np.random.Generator, smallest: int = 30) -> Prompts:
+def draw_prompts(
+    instances: torch.Tensor, per_image: int, rng: np.random.Generator, ellipses: float = 0.0, smallest: int = 30
+) -> Prompts:
     """Boxes and points for up to `per_image` nuclei of each image. instances: (B, S, S) int64.
 
     A box is tight (one in three) or has each side moved by U(−0.08, 0.2) of the box's length, outwards
     positive, at most 20 px; a point is any pixel of the nucleus. Nuclei under `smallest` pixels are left out.
+    ellipses: share of the boxes that bring their ellipse.
     """
     owners, boxes, points, masks = [], [], [], []
     for index, labels in enumerate(instances.cpu().numpy()):
@@ -76,12 +117,14 @@ def draw_prompts(instances: torch.Tensor, per_image: int, rng: np.random.Generat
             boxes.append(box)
             points.append((x, y))
             masks.append(labels == value)
+    is_box = torch.tensor(rng.random(len(owners)) < 0.65)
     return Prompts(
         torch.tensor(owners, dtype=torch.int64),
         torch.tensor(np.array(boxes, dtype=np.float32).reshape(-1, 4)),
         torch.tensor(np.array(points, dtype=np.float32).reshape(-1, 1, 2)),
-        torch.tensor(rng.random(len(owners)) < 0.65),
+        is_box,
         torch.tensor(np.array(masks, dtype=np.float32).reshape(-1, 1, *instances.shape[-2:])),
+        is_box & torch.tensor(rng.random(len(owners)) < ellipses),
     )
 
 
@@ -101,9 +144,17 @@ class PromptableSam(nn.Module):
         empty = embedding.new_empty(len(image), 0, embedding.shape[1])
         low, _ = decode(sam.mask_decoder, embedding, position, empty, no_mask, slice(0, 1))
         everything = F.interpolate(low, size=image.shape[-2:], mode="bilinear", align_corners=False)
-        sparse = self.embed(prompts)
-        masks, ious = decode(sam.mask_decoder, embedding[prompts.image], position, sparse, no_mask, slice(0, 4))
+        sparse, dense = self.embed(prompts), self.hint(prompts, low.shape[-1], no_mask)
+        masks, ious = decode(sam.mask_decoder, embedding[prompts.image], position, sparse, dense, slice(0, 4))
         return everything, masks, ious
+
+    def hint(self, prompts: Prompts, side: int, no_mask: torch.Tensor) -> torch.Tensor:
+        """The dense part of a prompt, (N, C, h, w) or (1, C, 1, 1): its ellipse where it brings one."""
+        if not prompts.ellipse.any():
+            return no_mask
+        encoder = self.sam.prompt_encoder
+        hints = encoder.mask_downscaling(ellipse.logits(prompts.box, encoder.input_image_size[0], side))
+        return torch.where(prompts.ellipse[:, None, None, None], hints, no_mask)
 
     def embed(self, prompts: Prompts) -> torch.Tensor:
         """Two tokens a prompt, (N, 2, C): a box's corners, or a point and SAM's padding point."""
@@ -140,12 +191,12 @@ def prompt_loss(masks: torch.Tensor, ious: torch.Tensor, target: torch.Tensor) -
     return (costs[:, 0] + costs[:, 1:].min(dim=1).values).mean() + quality
 
 
-def step_loss(prompts_per_image: int = PROMPTS) -> StepLoss:
+def step_loss(prompts_per_image: int = PROMPTS, ellipses: float = 0.0) -> StepLoss:
     """The loss of one training step, for `train.fit`: promptless BCE + soft IoU, plus the prompts' loss."""
 
     def loss(model: nn.Module, batch: Batch) -> torch.Tensor:
         rng = np.random.default_rng(int(torch.randint(2**31, (1,))))
-        prompts = draw_prompts(batch.instances, prompts_per_image, rng)
+        prompts = draw_prompts(batch.instances, prompts_per_image, rng, ellipses)
         everything, masks, ious = (t.float() for t in model(batch.image, prompts))
         value = losses.bce_dice(everything, batch.mask)
         if len(prompts.image):
@@ -155,13 +206,19 @@ def step_loss(prompts_per_image: int = PROMPTS) -> StepLoss:
     return loss
 
 
-def evaluate(model: PromptableSam, batches: Sequence[Batch], per_image: int = 8) -> dict[str, float]:
-    """Held-out figures: promptless loss and Dice, mean IoU of single masks from boxes and from points."""
+def evaluate(
+    model: PromptableSam, batches: Sequence[Batch], ellipses: float = 0.0, per_image: int = 8
+) -> dict[str, float]:
+    """Held-out figures: promptless loss and Dice, mean IoU of single masks from boxes and from points.
+
+    And of the boxes' ellipses themselves, which a network that looks at the image must beat. ellipses: share of the
+    boxes that bring theirs.
+    """
     device = next(model.parameters()).device
-    total: dict[str, list[float]] = {"loss": [], "dice": [], "box_iou": [], "point_iou": []}
+    total: dict[str, list[float]] = {k: [] for k in ("loss", "dice", "box_iou", "point_iou", "ellipse_iou")}
     for index, held in enumerate(batches):
         batch = held.to(device)
-        prompts = draw_prompts(batch.instances, per_image, np.random.default_rng(index))
+        prompts = draw_prompts(batch.instances, per_image, np.random.default_rng(index), ellipses)
         everything, masks, _ = model(batch.image, prompts)
         total["loss"].append(float(losses.bce_dice(everything, batch.mask)))
         found, wanted = everything > 0, batch.mask > 0.5
@@ -170,6 +227,8 @@ def evaluate(model: PromptableSam, batches: Sequence[Batch], per_image: int = 8)
         grown = F.interpolate(masks[:, :1], size=prompts.mask.shape[-2:], mode="bilinear", align_corners=False)
         iou = true_ious(grown, prompts.mask)[:, 0]
         total["box_iou"].extend(iou[prompts.is_box].tolist())
+        drawn = ellipse.logits(prompts.box, prompts.mask.shape[-1], prompts.mask.shape[-1])
+        total["ellipse_iou"].extend(true_ious(drawn, prompts.mask)[:, 0][prompts.is_box].tolist())
         total["point_iou"].extend(iou[~prompts.is_box].tolist())
     return {name: float(np.mean(values)) for name, values in total.items()}
 

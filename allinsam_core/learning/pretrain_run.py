@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +20,7 @@ from allinsam_core.data import dsb2018, recolour, simulate
 from allinsam_core.data.case import Case
 from allinsam_core.learning import pretrain
 from allinsam_core.learning.augment import AugmentSettings, CropSampler
-from allinsam_core.learning.train import History, TrainSettings, fit
+from allinsam_core.learning.train import History, fit
 
 
 class PretrainConfig(BaseModel):
@@ -34,8 +35,22 @@ class PretrainConfig(BaseModel):
     shares: dict[str, float] = {"simulated": 0.45, "stained": 0.3, "rendered": 0.22, "fluorescence": 0.03}
     field: int = pretrain.FIELD
     nucleus: float = pretrain.NUCLEUS
-    train: TrainSettings = pretrain.SETTINGS
+    phases: tuple[pretrain.Phase, ...] = pretrain.PHASES
     augment: AugmentSettings = pretrain.AUGMENT
+
+    def with_steps(self, *steps: int) -> PretrainConfig:
+        """The same with other lengths of the phases, in order; one number alone is for each of them."""
+        lengths = steps * len(self.phases) if len(steps) == 1 else steps
+        phases = [
+            p.model_copy(update={"train": p.train.model_copy(update={"steps": n}), "stop": None})
+            for p, n in zip(self.phases, lengths, strict=True)
+        ]
+        return self.model_copy(update={"phases": tuple(phases)})
+
+    def until(self, phase: int) -> str:
+        """Name and hash of everything that decides the weights at the end of a phase: where its checkpoint lives."""
+        known = self.model_copy(update={"phases": self.phases[: phase + 1]})
+        return f"{self.phases[phase].name}-{hashlib.sha256(known.model_dump_json().encode()).hexdigest()[:10]}"
 
 
 @dataclass
@@ -92,39 +107,41 @@ def run(config: PretrainConfig, dsb_root: Path, folder: Path, device: str = "aut
     torch.manual_seed(config.seed)
     model = pretrain.PromptableSam(sams.initialised(sams.build("mini")))
     size = model.sam.image_encoder.img_size
-    sampler = CropSampler(
-        sources.cases,
-        config.field,
-        size,
-        config.train.batch_size,
-        config.seed,
-        config.augment,
-        sources.weights,
-    )
-    held = CropSampler(
-        sources.held_out,
-        config.field,
-        size,
-        8,
-        1,
-        AugmentSettings(turns=False, zoom=0.0, stain=0, shift=0, blur=0, noise=0, on_nuclei=1),
-        [1.0] * len(sources.held_out),
-    )
+    still = AugmentSettings(turns=False, zoom=0.0, stain=0, shift=0, blur=0, noise=0, on_nuclei=1)
+    held = CropSampler(sources.held_out, config.field, size, 8, 1, still, [1.0] * len(sources.held_out))
     batches = pretrain.held_out_batches(held, 12)
-    fabric = Fabric(accelerator=device, devices=1)
-    history = fit(
-        model,
-        sampler,
-        pretrain.step_loss(),
-        config.train,
-        folder,
-        validate=lambda m: pretrain.evaluate(m, batches),
-        seed=config.seed,
-        fabric=fabric,
-        progress="pre-training mini-SAM",
-    )
+    history = History()
+    for number, phase in enumerate(config.phases):
+        seed = config.seed + 100 * number  # other crops than in the phases before
+        sampler = CropSampler(
+            sources.cases, config.field, size, phase.train.batch_size, seed, config.augment, sources.weights
+        )
+        found = fit(
+            model,
+            sampler,
+            pretrain.step_loss(ellipses=phase.ellipses),
+            phase.train,
+            folder / config.until(number),
+            validate=partial(pretrain.evaluate, batches=batches, ellipses=float(phase.ellipses > 0)),
+            seed=seed,
+            fabric=Fabric(accelerator=device, devices=1),
+            progress=f"pre-training mini-SAM, {phase.name}",
+            stop=phase.stop,
+        )
+        history = joined(history, found, sum(p.steps for p in config.phases[:number]))
     ship(model.sam, folder / "mini_sam.safetensors")
     return history, sources
+
+
+def joined(before: History, after: History, steps: int) -> History:
+    """One history of two phases; `steps` is the length of the first, added to the second's."""
+    return History(
+        before.losses + [(steps + step, loss) for step, loss in after.losses],
+        before.validations + [{**v, "step": steps + v["step"]} for v in after.validations],
+        steps + after.best,
+        before.seconds + after.seconds,
+        max(before.peak_memory, after.peak_memory),
+    )
 
 
 def ship(sam: sams.Sam, path: Path) -> None:

@@ -144,29 +144,32 @@ def fit(
     seed: int = 0,
     fabric: Fabric | None = None,
     progress: str = "training",
+    stop: int | None = None,
 ) -> History:
     """Train `model` in place, on batches sample(0), sample(1), …; it ends with the selected weights, in eval mode.
 
     folder: where `last.ckpt` lives while training goes on; an existing one is continued. validate: called
     every `validate_every` steps and at the end, returns at least {"loss", "dice"} over validation images.
+    stop: end after this step, in the middle of the schedule; None: when `settings.steps` are done.
     Raises FloatingPointError, naming step and batch, where the loss is not finite.
     """
     fabric = fabric or Fabric(accelerator="auto", devices=1)
     fabric.launch()
     optimizer = _optimizer(model, settings)
     wrapped, optimizer = fabric.setup(model, optimizer)
-    history, start, best, stop = History(), 0, None, False
+    end = settings.steps if stop is None else stop
+    history, start, best, stopped = History(), 0, None, False
     last = folder / "last.ckpt"
     if last.is_file():
         saved = torch.load(last, map_location="cpu", weights_only=True)
         load_trained_state(model, saved["model"], str(last))
         optimizer.load_state_dict(saved["optimizer"])
         start, best = saved["step"], saved["best"]
-        history, stop = History(**saved["history"]), saved.get("stopped", False)
+        history, stopped = History(**saved["history"]), saved.get("stopped", False)
     bar = tqdm(
-        range(start, start if stop else settings.steps),
+        range(start, start if stopped else end),
         initial=start,
-        total=settings.steps,
+        total=end,
         desc=progress,
         disable=None,
         mininterval=2,
@@ -175,13 +178,13 @@ def fit(
     for step in bar:
         torch.manual_seed(seed * 1_000_003 + step)
         value = _step(fabric, wrapped, optimizer, sample, loss, settings, step)
-        if step % 10 == 0 or step + 1 == settings.steps:
+        if step % 10 == 0 or step + 1 == end:
             history.losses.append((step, value))
             bar.set_postfix(loss=f"{value:.3f}")
         done = step + 1
-        if validate and settings.validate_every and (done % settings.validate_every == 0 or done == settings.steps):
-            best, stop = _look(model, validate, settings, history, done, best)
-        if fabric.is_global_zero and (done % settings.checkpoint_every == 0 or done == settings.steps or stop):
+        if validate and settings.validate_every and (done % settings.validate_every == 0 or done == end):
+            best, stopped = _look(model, validate, settings, history, done, best)
+        if fabric.is_global_zero and (done % settings.checkpoint_every == 0 or done == end or stopped):
             history.seconds += time.monotonic() - clock
             history.peak_memory = max(history.peak_memory, peak_memory())
             clock = time.monotonic()
@@ -190,10 +193,10 @@ def fit(
                 "optimizer": optimizer.state_dict(),
                 "step": done,
                 "best": best,
-                "stopped": stop,
+                "stopped": stopped,
             }
             save_atomically({**content, "history": vars(history)}, last)
-        if stop:
+        if stopped:
             break
     if best is not None:
         load_trained_state(model, best, "the best weights so far")

@@ -10,7 +10,7 @@ from typing import Any
 
 import matplotlib as mpl
 
-from allinsam_core.study import audit_page, mini_sam_page, rivals_page, table3_page
+from allinsam_core.study import audit_page, labels_page, mini_sam_page, rivals_page, table3_page
 from allinsam_core.study.fragments import PALETTES, Draw, Fragments, Palette
 
 Section = Callable[[Path], Fragments]
@@ -18,6 +18,7 @@ SECTIONS: tuple[Section, ...] = (
     audit_page.fragments,
     mini_sam_page.fragments,
     rivals_page.fragments,
+    labels_page.fragments,
     partial(table3_page.fragments, profile="mini"),
     partial(table3_page.fragments, profile="smoke"),
 )

@@ -21,7 +21,7 @@ from allinsam_core.learning.instances import InstanceSettings
 from allinsam_core.learning.method import WindowSettings
 from allinsam_core.learning.train import TrainSettings
 
-ProfileName = Literal["smoke", "choice", "mini", "paper"]
+ProfileName = Literal["smoke", "choice", "mini", "labels", "paper"]
 PROFILES = get_args(ProfileName)
 Label = Literal["complete", "weak"]
 
@@ -44,9 +44,12 @@ class SamSettings(Frozen):
 
 
 class AnnotatorSettings(Frozen):
-    """The SAM that turns boxes into the masks of label "weak", and how the boxes are drawn."""
+    """The SAM that turns boxes into the masks of label "weak", and how the boxes are drawn.
 
-    name: Literal["mini", "vit_b", "vit_l", "vit_h"] = "mini"
+    name "ellipse": no SAM, the ellipse inscribed in each box.
+    """
+
+    name: Literal["mini", "vit_b", "vit_l", "vit_h", "ellipse"] = "mini"
     weights: str = "shipped"
     sha256: str = ""  # of the weights' file, so that other weights are another run; filled in by Profile.run
     boxes: WeakSettings = WeakSettings()
@@ -124,7 +127,8 @@ class Profile(Frozen):
             settings.pop(narrowed, None)
         annotator = settings.pop("annotator", None)
         if label == "weak" and annotator is not None:
-            settings["annotator"] = {**annotator, "sha256": base_weights({"kind": "sam", **annotator})}
+            kind = "none" if annotator["name"] == "ellipse" else "sam"
+            settings["annotator"] = {**annotator, "sha256": base_weights({"kind": kind, **annotator})}
         named = {"profile": self.name, "method": method, "label": label, "fraction": fraction, "seed": seed}
         return RunConfig.model_validate({**settings, **named, "base_weights": base_weights(settings["model"])})
 

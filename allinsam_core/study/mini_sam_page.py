@@ -15,7 +15,7 @@ from allinsam_core.learning.adapter import AdaptedSam, parameter_counts
 from allinsam_core.metrics.stats import bootstrap_mean
 from allinsam_core.study import records
 from allinsam_core.study.figures import WIDTH
-from allinsam_core.study.fragments import Fragments, Palette, markdown_table, score
+from allinsam_core.study.fragments import Fragments, Palette, markdown_table, score, signed
 
 MEASURES = ("dice", "jaccard", "mean_instance_iou", "median_area_ratio", "aji_kumar")
 
@@ -32,6 +32,7 @@ def fragments(results: Path) -> Fragments:
     numbers["minisam:splits"] = " and ".join(
         {"train": "training", "val": "validation"}[s] for s in rows["split"].unique()
     )
+    numbers["minisam:box_gain"] = signed(_gain(rows), 3)
     for prompt, group in rows.groupby("prompt"):
         for measure in MEASURES:
             known = group[measure].dropna()
@@ -41,9 +42,20 @@ def fragments(results: Path) -> Fragments:
         numbers[f"minisam:{str(prompt).replace(' ', '_')}:val_dice"] = score(held["dice"].mean(), 3)
     return Fragments(
         numbers=numbers,
-        tables={"minisam_quality": _quality(rows), "minisam_held_out": _held_out(record)},
+        tables={
+            "minisam_quality": _quality(rows),
+            "minisam_held_out": _held_out(record),
+            "minisam_sizes": _sizes_table(pd.read_csv(results / "mini_sam" / "quality" / "sizes.csv")),
+            "minisam_organs": _organs(rows),
+        },
         figures={"minisam_curve": partial(_curve, record)},
     )
+
+
+def _gain(rows: pd.DataFrame) -> float:
+    """What looking at the image adds to a tight box's ellipse: mean instance IoU over images."""
+    means = rows.groupby("prompt")["mean_instance_iou"].mean()
+    return float(means["tight boxes"] - means["ellipses of tight boxes"])
 
 
 def _sizes() -> dict[str, str]:
@@ -62,11 +74,11 @@ def _sizes() -> dict[str, str]:
 
 
 def _pretraining(record: dict[str, Any]) -> dict[str, str]:
-    training = record["training"]
+    training, phases = record["training"], record["config"]["phases"]
     return {
         "minisam:minutes": f"{record['fit_seconds'] / 60:.0f}",
-        "minisam:steps": f"{record['config']['train']['steps']:,}",
-        "minisam:batch": str(record["config"]["train"]["batch_size"]),
+        "minisam:steps": " and ".join(f"{phase['train']['steps']:,}" for phase in phases),
+        "minisam:batch": str(phases[0]["train"]["batch_size"]),
         "minisam:cases": f"{record['data']['train']['images']:,}",
         "minisam:megabytes": f"{record['weights']['bytes'] / 1e6:.1f}",
         "minisam:best_step": f"{training['best']:,}",
@@ -93,9 +105,34 @@ def _quality(rows: pd.DataFrame) -> str:
 
 
 def _held_out(record: dict[str, Any]) -> str:
-    header = ["Step", "promptless Dice", "mean IoU, one box", "mean IoU, one point"]
+    header = ["Step", "promptless Dice", "mean IoU, one box", "of the boxes' ellipses", "mean IoU, one point"]
+    wanted = ("dice", "box_iou", "ellipse_iou", "point_iou")
     looks = record["training"]["validations"]
-    lines = [[f"{v['step']:,}", *(score(v[k], 3) for k in ("dice", "box_iou", "point_iou"))] for v in looks]
+    lines = [[f"{v['step']:,}", *(score(v[k], 3) if k in v else "–" for k in wanted)] for v in looks]
+    return markdown_table(header, lines)
+
+
+def _sizes_table(sizes: pd.DataFrame) -> str:
+    """Masks from tight boxes, SAM's and the ellipses', by quarter of the nuclei from the smallest to the largest."""
+    header = ["True area, px", "Nuclei", "Mask", "mean IoU", "mean area ratio", "excess", "missing", "IoU < 0.5"]
+    prompts = {"tight boxes": "mini-SAM", "ellipses of tight boxes": "ellipse"}
+    lines = []
+    wanted = ["instance_iou", "area_ratio", "excess", "missing", "lost"]
+    for _, row in sizes[sizes["prompt"].isin(prompts)].sort_values(["smallest", "prompt"]).iterrows():
+        size = f"{row['smallest']:,.0f} to {row['largest']:,.0f}"
+        values = (score(float(row[name]), 3) for name in wanted)
+        lines.append([size, f"{row['nuclei']:,.0f}", prompts[str(row["prompt"])], *values])
+    return markdown_table(header, lines, text_columns=3)
+
+
+def _organs(rows: pd.DataFrame) -> str:
+    """Mean instance IoU and area ratio of masks from tight boxes, and the ellipses' IoU, organ by organ."""
+    header = ["Organ", "Images", "mean IoU, mini-SAM", "mean IoU, ellipse", "median area ratio, mini-SAM"]
+    lines = []
+    for organ, group in rows.groupby("organ"):
+        sam, flat = (group[group["prompt"] == p] for p in ("tight boxes", "ellipses of tight boxes"))
+        means = (sam["mean_instance_iou"].mean(), flat["mean_instance_iou"].mean(), sam["median_area_ratio"].mean())
+        lines.append([str(organ), str(len(sam)), *(score(float(m), 3) for m in means)])
     return markdown_table(header, lines)
 
 

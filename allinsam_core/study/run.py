@@ -106,14 +106,15 @@ def execute(
 
 
 def annotated(config: RunConfig, images: list[Case], cache: Path) -> list[Case]:
-    """The images with the labels a method may learn from: the truth, or SAM's masks of the true boxes.
+    """The images with the labels a method may learn from: the truth, or masks made from the true boxes.
 
     Label "weak" leaves no true mask to training or validation; only the test images keep theirs.
     """
     if config.annotator is None:
         return images
-    annotator = sam.build(config.annotator.name, sam.weights_file(config.annotator.weights))
-    return [weak.case for weak in weak_cases(images, annotator, config.annotator.boxes, cache)]
+    asked = config.annotator
+    annotator = None if asked.name == "ellipse" else sam.build(asked.name, sam.weights_file(asked.weights))
+    return [weak.case for weak in weak_cases(images, annotator, asked.boxes, cache)]
 
 
 def training_part(config: RunConfig, train: list[Case]) -> list[Case]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from allinsam_core.annotation import predict
+from allinsam_core.annotation import ellipse, predict
 from allinsam_core.annotation import sam as sams
 from allinsam_core.annotation.predict import BoxAnnotator, default_field
 from allinsam_core.annotation.windows import Window
@@ -31,24 +31,36 @@ BOXES = np.array(
 
 
 @pytest.mark.parametrize("multimask", [False, True])
-def test_a_whole_image_is_answered_as_by_sam_predictor(sam: sams.Sam, image: np.ndarray, multimask: bool) -> None:
+@pytest.mark.parametrize("ellipses", [False, True])
+def test_a_whole_image_is_answered_as_by_sam_predictor(
+    sam: sams.Sam, image: np.ndarray, multimask: bool, ellipses: bool
+) -> None:
     from segment_anything import SamPredictor
 
     theirs = SamPredictor(sam)
     theirs.set_image(image)
-    ours = BoxAnnotator(sam, field=None, multimask=multimask)
+    ours = BoxAnnotator(sam, field=None, multimask=multimask, ellipses=ellipses)
     masks = ours.annotate(image, BOXES)
     embedding = ours._embeddings[Window(0, 0, 200, 260)]
     assert torch.allclose(embedding, theirs.get_image_embedding()[0], atol=1e-5)
     low, scores = ours.low_res(BOXES)
     for index, box in enumerate(BOXES):
-        mask, score, logits = theirs.predict(box=box, multimask_output=multimask)
+        scaled = torch.from_numpy(theirs.transform.apply_boxes(box[None], (200, 260)))
+        hint = ellipse.logits(scaled, 256, 64)[0].numpy() if ellipses else None
+        mask, score, logits = theirs.predict(box=box, mask_input=hint, multimask_output=multimask)
         best = int(np.argmax(score))
         assert np.allclose(low[index], logits[best], atol=1e-4)
         assert np.isclose(masks[index].score, score[best], atol=1e-5)
         assert scores[index] == pytest.approx(score[best], abs=1e-5)
         assert (masks[index].full((200, 260)) != mask[best]).mean() < 1e-3  # logits within rounding of 0 may flip
     assert any(m.mask.any() and not m.full((200, 260)).all() for m in masks)
+
+
+def test_only_mini_sam_is_given_ellipses_unless_told(sam: sams.Sam) -> None:
+    assert BoxAnnotator(sam, field=150).ellipses
+    assert not BoxAnnotator(sam, field=150, ellipses=False).ellipses
+    with torch.device("meta"):
+        assert not BoxAnnotator(sams.build("vit_b"), field=None).ellipses
 
 
 def test_many_boxes_at_once_equal_one_by_one(sam: sams.Sam, image: np.ndarray) -> None:

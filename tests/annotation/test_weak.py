@@ -153,3 +153,12 @@ def test_unknown_law_or_setting_is_refused() -> None:
         WeakSettings.model_validate({"box_law": "loose"})
     with pytest.raises(ValueError, match="extra"):
         WeakSettings.model_validate({"jitter": 3})
+
+
+def test_without_a_sam_boxes_become_their_ellipses(case: Case) -> None:
+    (found,) = weak_cases([case], None, WeakSettings())
+    assert found.case.source == "monuseg, ellipses on tight boxes"
+    rows, columns = np.ogrid[0.5:20, 0.5:20]
+    disc = (rows - 10) ** 2 + (columns - 10) ** 2 < 100  # label 3 is a square of 20 px
+    assert (found.case.instances[10:30, 10:30] == 3 * disc).all()
+    assert sorted(np.unique(found.case.instances)) == [0, 3, 4, 9]

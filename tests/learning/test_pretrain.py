@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from allinsam_core.annotation import ellipse
 from allinsam_core.annotation import sam as sams
 from allinsam_core.data import simulate
 from allinsam_core.data.case import Case
@@ -56,7 +57,7 @@ def test_prompts_per_image_are_bounded_and_boxes_stay_inside() -> None:
     assert prompts.box.min() >= 0
     assert prompts.box.max() <= 64
     none = pretrain.draw_prompts(torch.zeros(2, 64, 64, dtype=torch.int64), 6, np.random.default_rng(0))
-    assert [tuple(t.shape) for t in none] == [(0,), (0, 4), (0, 1, 2), (0,), (0, 1, 64, 64)]
+    assert [tuple(t.shape) for t in none] == [(0,), (0, 4), (0, 1, 2), (0,), (0, 1, 64, 64), (0,)]
 
 
 def test_the_forward_pass_is_sams_own(tiny_sam: sams.Sam) -> None:
@@ -64,11 +65,13 @@ def test_the_forward_pass_is_sams_own(tiny_sam: sams.Sam) -> None:
     image = torch.rand(2, 3, 64, 64)
     prompts = pretrain.draw_prompts(labels(), 4, np.random.default_rng(0))
     with torch.no_grad():
-        for is_box in (True, False):
-            chosen = prompts._replace(is_box=torch.full((2,), is_box))
+        for is_box, with_ellipse in ((True, False), (True, True), (False, False)):
+            chosen = prompts._replace(is_box=torch.full((2,), is_box), ellipse=torch.full((2,), with_ellipse))
             _, masks, ious = model(image, chosen)
             for n in range(2):
                 one = {"image": image[n] * 255, "original_size": (64, 64)}
+                if with_ellipse:
+                    one["mask_inputs"] = ellipse.logits(chosen.box[n : n + 1], 64, 16)
                 if is_box:
                     one["boxes"] = chosen.box[n : n + 1]
                 else:
@@ -77,6 +80,29 @@ def test_the_forward_pass_is_sams_own(tiny_sam: sams.Sam) -> None:
                     (theirs,) = tiny_sam([one], multimask_output=many)
                     torch.testing.assert_close(masks[n, tokens], theirs["low_res_logits"][0], atol=1e-4, rtol=1e-4)
                     torch.testing.assert_close(ious[n, tokens], theirs["iou_predictions"][0], atol=1e-4, rtol=1e-4)
+
+
+def test_ellipses_come_with_boxes_alone_and_as_often_as_asked() -> None:
+    grid = torch.arange(64) // 8
+    instances = (grid[:, None] * 8 + grid + 1)[None]
+    with_one, boxes = 0, 0
+    for seed in range(30):
+        prompts = pretrain.draw_prompts(instances, 12, np.random.default_rng(seed), ellipses=0.8)
+        plain = pretrain.draw_prompts(instances, 12, np.random.default_rng(seed))
+        assert not (prompts.ellipse & ~prompts.is_box).any()
+        assert not plain.ellipse.any()
+        assert torch.equal(prompts.box, plain.box)
+        with_one, boxes = with_one + int(prompts.ellipse.sum()), boxes + int(prompts.is_box.sum())
+    assert 0.7 < with_one / boxes < 0.9
+
+
+def test_a_changed_recipe_has_another_checkpoint() -> None:
+    recipe = pretrain_run.PretrainConfig()
+    longer = recipe.with_steps(2000, 4000, 1000)
+    assert longer.phases[1].train.steps == 4000
+    assert recipe.until(0) == longer.until(0)  # the first phase is the same and need not be done again
+    assert recipe.until(1) != longer.until(1)
+    assert recipe.until(0) != recipe.model_copy(update={"seed": 1}).until(0)
 
 
 def test_costs_and_ious_by_hand() -> None:
@@ -118,8 +144,8 @@ def test_evaluation_figures_are_shares(tiny_sam: sams.Sam) -> None:
     batches = [Batch(torch.rand(2, 3, 64, 64), labels(), ("a", "b"))] * 4
     with torch.no_grad():
         figures = pretrain.evaluate(pretrain.PromptableSam(tiny_sam).eval(), batches)
-    assert figures.keys() == {"loss", "dice", "box_iou", "point_iou"}
-    assert all(0 <= figures[k] <= 1 for k in ("dice", "box_iou", "point_iou"))
+    assert figures.keys() == {"loss", "dice", "box_iou", "point_iou", "ellipse_iou"}
+    assert all(0 <= figures[k] <= 1 for k in figures if k != "loss")
 
 
 def test_shipped_weights_are_half_precision_and_load_strictly(tiny_sam: sams.Sam, tmp_path: Path) -> None:
@@ -141,7 +167,8 @@ def small_run(tiny_sam: sams.Sam, monkeypatch: pytest.MonkeyPatch) -> pretrain_r
     monkeypatch.setattr(pretrain_run, "gather", lambda config, root: sources)
     monkeypatch.setattr(pretrain_run.sams, "build", lambda name: tiny_sam)
     train = TrainSettings(steps=2, batch_size=1, learning_rate=1e-3, validate_every=2, warmup=1)
-    return pretrain_run.PretrainConfig(field=64, train=train)
+    phases = [pretrain.Phase(name=name, ellipses=share, train=train) for name, share in (("one", 0.0), ("two", 1.0))]
+    return pretrain_run.PretrainConfig(field=64, phases=tuple(phases))
 
 
 def test_pretraining_leaves_weights_and_a_record(
@@ -151,10 +178,11 @@ def test_pretraining_leaves_weights_and_a_record(
 
     monkeypatch.setenv("ALLINSAM_DATA", str(tmp_path))
     record = records.read(pretraining.execute(small_run, tmp_path / "out", "cpu"))
-    assert record["config"]["train"]["steps"] == 2
+    assert [phase["train"]["steps"] for phase in record["config"]["phases"]] == [2, 2]
     assert record["data"]["train"]["images"] == 2
     assert record["data"]["held_out"]["images"] == 1
-    assert record["training"]["best"] == 2
+    assert record["training"]["best"] == 4  # counted over both phases
+    assert [v["step"] for v in record["training"]["validations"]] == [2, 4]
     assert record["weights"]["bytes"] == (tmp_path / "out" / "mini_sam.safetensors").stat().st_size
     for name in ("commit", "environment", "fit_seconds", "peak_memory_bytes", "config_hash"):
         assert record[name], name

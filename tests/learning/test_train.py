@@ -127,6 +127,16 @@ def test_a_killed_run_ends_with_the_same_weights(tmp_path: Path, killed_at: int)
     assert continued.seconds > 0
 
 
+def test_a_run_may_end_within_its_schedule(tmp_path: Path) -> None:
+    settings = TrainSettings(steps=12, learning_rate=0.05, validate_every=5)
+    cut, shorter = network(), network()
+    history = fit(cut, settings, tmp_path / "cut", validate=measured, stop=4)
+    fit(shorter, settings.model_copy(update={"steps": 4}), tmp_path / "shorter", validate=measured)
+    assert [v["step"] for v in history.validations] == [4]  # the last step is looked at
+    assert history.best == 4
+    assert not same(cut, shorter)  # its rate is that of the longer schedule
+
+
 def test_a_finished_run_is_only_read(tmp_path: Path) -> None:
     settings = TrainSettings(steps=3, learning_rate=0.05)
     first, second = network(), network()

@@ -160,7 +160,7 @@ def test_profiles_give_their_grid(name: str, any_weights: Path) -> None:
     assert len({run.run_id for run in grid}) == len(grid) == expected
     assert {run.method for run in grid} == set(profile.methods)
     assert {run.profile for run in grid} == {profile.name} == {name}
-    if name != "choice":  # which settles the other profiles' settings, on the validation images
+    if name not in ("choice", "labels"):  # the first settles the others' settings, the second needs all data
         assert {1.0, 0.04, 0.005} <= {run.fraction for run in grid}
     assert {run.scored for run in grid} == {"val" if name == "choice" else "test"}
     assert all((run.annotator is not None) == (run.label == "weak") for run in grid)
@@ -213,3 +213,12 @@ def test_what_the_package_reads_travels_with_it() -> None:
     shipped = {path for pattern in patterns for path in package.glob(pattern)}
     lost = {p for p in package.rglob("*.*") if p.is_file() and p.suffix not in (".py", ".pyc", ".md")} - shipped
     assert lost == set()
+
+
+def test_an_ellipse_as_annotator_has_no_weights() -> None:
+    grid = study.profile("mini")
+    ellipse = grid.model_copy(update={"common": {**grid.common, "annotator": {"name": "ellipse"}}})
+    run = ellipse.run("unet", "weak", 1.0, 0)
+    assert run.annotator is not None
+    assert run.annotator.sha256 == ""
+    assert run.hash != grid.run("unet", "weak", 1.0, 0).hash
