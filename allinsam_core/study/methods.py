@@ -6,10 +6,11 @@ import torch
 from torch import nn
 
 from allinsam_core.annotation import sam
+from allinsam_core.baselines.boxes import Boxes, BoxesSettings, Ellipse, EllipseSettings
 from allinsam_core.baselines.otsu import Otsu, OtsuSettings
 from allinsam_core.baselines.unet import CentredUNet, UNetSettings
 from allinsam_core.learning.adapter import AdaptedSam
-from allinsam_core.learning.method import Method, NetworkMethod
+from allinsam_core.learning.method import BoxPrompted, Method, NetworkMethod
 from allinsam_core.study.config import RunConfig, SamSettings
 
 
@@ -33,10 +34,14 @@ def network(model: SamSettings | UNetSettings, seed: int) -> nn.Module:
     )
 
 
-def build(config: RunConfig, device: str = "auto") -> Method:
+def build(config: RunConfig, device: str = "auto") -> Method | BoxPrompted:
     """The method of a run, untrained. device: "auto", "cpu", "cuda" or "mps" (Lightning's accelerator names)."""
     if isinstance(config.model, OtsuSettings):
         return Otsu(config.model)
+    if isinstance(config.model, BoxesSettings):
+        return Boxes(config.model)
+    if isinstance(config.model, EllipseSettings):
+        return Ellipse(config.model)
     return NetworkMethod(
         network(config.model, config.seed),
         window=config.window,

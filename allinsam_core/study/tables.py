@@ -26,11 +26,22 @@ TABLE3_METRICS = {
 INSTANCE_METRICS = ("aji_kumar", "aji_plus", "pq", "f1_instance_50", "ap_50")
 METHOD_NAMES = {
     "allinsam": "All-in-SAM (mini-SAM)",
+    "nnunet": "nnU-Net",
     "unet": "U-Net",
     "scratch": "Same network, random weights, all trained",
     "zeroshot": "mini-SAM, no MoNuSeg training",
     "otsu": "Stain deconvolution + Otsu",
+    "xie": "Xie et al.",
+    "lvit": "LViT",
+    "beds_single": "BEDs, one network",
+    "beds_ensemble": "BEDs, ensemble",
+    "beds_stain": "BEDs, ensemble and stains",
+    "mocl_unet": "MOCL residual U-Net",
+    "boxes": "mini-SAM, given the true boxes",
+    "ellipse": "Ellipses in the true boxes",
 }
+BOX_METHODS = ("boxes", "ellipse")  # references that are given the true boxes of the test images
+TABLE2_ONLY = ("xie", "lvit", "beds_single", "beds_ensemble", "beds_stain", "mocl_unet", *BOX_METHODS)
 PAPER_METHOD = {"allinsam": "All-in-SAM", "nnunet": "nnUNet"}
 PAPER_FRACTION = {"All": 1.0, "100%": 1.0, "4%": 0.04, "0.50%": 0.005, "0.5%": 0.005}
 
@@ -96,8 +107,13 @@ def rows(scores: pd.DataFrame, metrics: tuple[str, ...]) -> list[Row]:
         printed = paper.get((label, PAPER_METHOD.get(method, ""), fraction))
         cells = {metric: _cell(group, metric, printed) for metric in metrics}
         found.append(Row(method, label, fraction, cells, tuple(sorted(group["run"].unique()))))
+    return sorted(found, key=lambda r: (r.label, -r.fraction, method_order(r.method)))
+
+
+def method_order(method: str) -> tuple[int, str]:
+    """Where a method stands among others: as in METHOD_NAMES, unknown ones last, by name."""
     order = list(METHOD_NAMES)
-    return sorted(found, key=lambda r: (r.label, -r.fraction, order.index(r.method) if r.method in order else 99))
+    return (order.index(method) if method in order else len(order), method)
 
 
 def _cell(group: pd.DataFrame, metric: str, printed: Table3Row | None) -> Cell:
