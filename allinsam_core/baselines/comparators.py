@@ -45,7 +45,7 @@ COMPARATORS: dict[str, Callable[[], Segment]] = {"cellpose": cellpose, "stardist
 
 
 def write_maps(cases: Sequence[Case], segment: Segment | None, out: Path) -> None:
-    """Label maps as 16-bit TIFF: the truth in `out`/truth, what `segment` finds (if it is given) in `out`/prediction."""
+    """Label maps as 16-bit TIFF: the truth in `out`/truth, what `segment` finds, if given, in `out`/prediction."""
     for case in tqdm(cases, desc="label maps", disable=None):
         _write(case.instances, out / "truth" / f"{case.name}.tif")
         if segment is not None:
