@@ -36,7 +36,7 @@ class Method(Protocol):
 class BoxPrompted(ABC):
     """A reference that is handed the true boxes of the image it segments: not a rival, and marked wherever shown.
 
-    The only kind of method that is told anything about the truth of a test image, and it is told boxes, no masks.
+    It is told boxes, no masks; other methods see a test image's pixels alone.
     """
 
     @abstractmethod

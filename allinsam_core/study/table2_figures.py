@@ -29,11 +29,17 @@ def beside(lines: list[Line], palette: Palette = LIGHT) -> Figure:
         points = [point for point in printed if point[0] is not None]
         if points:
             axes.plot(*zip(*points, strict=True), marker, mfc="none", color=palette.second, label=name)
-    axes.set_yticks(height, [f"{line.name}, {line.training_data}, {line.label}" for line in shown], fontsize=7)
+    axes.set_yticks(height, [_named(line) for line in shown], fontsize=7)
     axes.set_ylim(-len(shown) + 0.4, 0.6)
     axes.set_xlabel("Dice, mean over test images")
     figure.legend(loc="outside lower center", fontsize=7.5, frameon=False, ncols=3, labelcolor=palette.ink)
     return figure
+
+
+def _named(line: Line) -> str:
+    """A row in few words: complete labels go without saying, and so does that nothing was learned."""
+    parts = [line.name, *([] if line.training_data == "none" else [line.training_data])]
+    return ", ".join([*parts, "weak"] if line.label == "weak" else parts)
 
 
 def draws(means: pd.DataFrame, palette: Palette = LIGHT) -> Figure:
