@@ -57,7 +57,7 @@ def _cell(line: Line, metric: str) -> str:
     """Ours with its interval; below it the paper's value, said to be quoted where it is, and the difference."""
     printed, difference = line.printed(metric), line.difference(metric)
     missing = "not run" if metric == METRICS[0] else ""
-    parts = [_ours(line, metric) if line.ours else missing]
+    parts = [_ours(line, metric).replace(" [", "<br>[") if line.ours else missing]  # narrow enough for the page
     if printed is not None:
         parts.append(f"{'quoted' if line.quoted else 'paper'} {score(printed)}")
     if difference is not None:
