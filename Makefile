@@ -27,11 +27,12 @@ book: $(STAMP) ## Install, run the smoke study, build the book
 pages: $(STAMP) ## Build the book from the results that are there
 	python -m allinsam_core.study.notebook run notebooks/experiment.ipynb book/runs/experiment.ipynb
 	python -m allinsam_core.study.notebook run notebooks/table3.ipynb book/runs/table3.ipynb
+	python -m allinsam_core.study.notebook run notebooks/table2.ipynb book/runs/table2.ipynb
 	allinsam book generate
 	jupyter-book build book -W -n --keep-going
 	allinsam book check book/_build/html
 
-study: $(STAMP) ## Run a whole profile, resumable: make study PROFILE=smoke|mini|paper
+study: $(STAMP) ## Run a whole profile, resumable: make study PROFILE=smoke|mini|ablation|draws|paper
 	@snakemake --unlock -s workflow/Snakefile --config profile=$(PROFILE) >/dev/null 2>&1 || true
 	snakemake -s workflow/Snakefile --profile workflow/profiles/local --config profile=$(PROFILE)
 

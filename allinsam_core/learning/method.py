@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,24 @@ class Method(Protocol):
     def predict(self, image: np.ndarray) -> np.ndarray:
         """Foreground probability (H, W) float32 in [0, 1] of an image (H, W, 3) uint8."""
         ...
+
+
+class BoxPrompted(ABC):
+    """A reference that is handed the true boxes of the image it segments: not a rival, and marked wherever shown.
+
+    It is told boxes, no masks; other methods see a test image's pixels alone.
+    """
+
+    @abstractmethod
+    def fit(self, train: Sequence[Case], val: Sequence[Case], folder: Path) -> dict[str, Any]:
+        """As for `Method`."""
+
+    @abstractmethod
+    def predict_boxes(self, image: np.ndarray, boxes: np.ndarray, spacing: float) -> np.ndarray:
+        """Labels (H, W) integers, 0 = background, of an image (H, W, 3) uint8 at `spacing` µm/px.
+
+        boxes: (N, 4) float32 XYXY px, half-open, one around each true nucleus.
+        """
 
 
 class WindowSettings(BaseModel):

@@ -10,7 +10,16 @@ from typing import Any
 
 import matplotlib as mpl
 
-from allinsam_core.study import audit_page, labels_page, mini_sam_page, rivals_page, table3_page
+from allinsam_core.study import (
+    audit_page,
+    labels_page,
+    mini_sam_page,
+    rivals_page,
+    side_pages,
+    table2_page,
+    table3_page,
+    tables,
+)
 from allinsam_core.study.fragments import PALETTES, Draw, Fragments, Palette
 
 Section = Callable[[Path], Fragments]
@@ -19,7 +28,10 @@ SECTIONS: tuple[Section, ...] = (
     mini_sam_page.fragments,
     rivals_page.fragments,
     labels_page.fragments,
-    partial(table3_page.fragments, profile="mini"),
+    partial(table3_page.fragments, profile="mini", without=tables.TABLE2_ONLY),
+    table2_page.fragments,
+    side_pages.ablation,
+    side_pages.draws,
     partial(table3_page.fragments, profile="smoke"),
 )
 NUMBERS = "numbers.json"

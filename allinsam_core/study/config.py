@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from allinsam_core.annotation.weak import WeakSettings
+from allinsam_core.baselines.boxes import BoxesSettings, EllipseSettings
 from allinsam_core.baselines.lvit import LViTSettings
 from allinsam_core.baselines.otsu import OtsuSettings
 from allinsam_core.baselines.unet import UNetSettings
@@ -21,7 +22,7 @@ from allinsam_core.learning.instances import InstanceSettings
 from allinsam_core.learning.method import WindowSettings
 from allinsam_core.learning.train import TrainSettings
 
-ProfileName = Literal["smoke", "choice", "mini", "labels", "paper"]
+ProfileName = Literal["smoke", "choice", "mini", "labels", "ablation", "draws", "paper"]
 PROFILES = get_args(ProfileName)
 Label = Literal["complete", "weak"]
 
@@ -64,7 +65,10 @@ class DataSettings(Frozen):
     simulated: dict[str, int] = Field(default_factory=lambda: {"train": 6, "val": 2, "test": 4, "size": 256})
 
 
-Model = Annotated[SamSettings | UNetSettings | OtsuSettings | LViTSettings | XieSettings, Field(discriminator="kind")]
+Model = Annotated[
+    SamSettings | UNetSettings | OtsuSettings | BoxesSettings | EllipseSettings | LViTSettings | XieSettings,
+    Field(discriminator="kind"),
+]
 
 
 class RunConfig(Frozen):
@@ -163,7 +167,7 @@ def merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
 
 def base_weights(model: dict[str, Any]) -> str:
     """sha256 of the file a model's weights come from; "" for random weights and models without any."""
-    if model.get("kind") != "sam" or model.get("weights", "shipped") == "random":
+    if model.get("kind") not in ("sam", "boxes") or model.get("weights", "shipped") == "random":
         return ""
     from allinsam_core.annotation.sam import weights_file
 

@@ -19,7 +19,16 @@ from allinsam_core.study import tables
 from allinsam_core.study.fragments import LIGHT, Palette
 
 WIDTH = 4.8  # inches, legible on a phone
-MARKERS = {"allinsam": "o", "unet": "s", "scratch": "^", "nnunet": "D", "zeroshot": "v", "otsu": "x"}
+MARKERS = {
+    "allinsam": "o",
+    "unet": "s",
+    "scratch": "^",
+    "nnunet": "D",
+    "zeroshot": "v",
+    "otsu": "x",
+    "lvit": "P",
+    "xie": "X",
+}
 # Okabe & Ito's colour-blind-safe colours, two lists for light and dark pages
 COLOURS = {
     "light": {
@@ -28,6 +37,9 @@ COLOURS = {
         "scratch": "#00684a",
         "zeroshot": "#7a3b73",
         "otsu": "#5b5b5b",
+        "nnunet": "#a11d2b",
+        "lvit": "#6b5d00",
+        "xie": "#00636e",
     },
     "dark": {
         "allinsam": "#6cb6ff",
@@ -35,6 +47,9 @@ COLOURS = {
         "scratch": "#4fd1a5",
         "zeroshot": "#e29bd6",
         "otsu": "#b8b8b8",
+        "nnunet": "#ff8f8f",
+        "lvit": "#dccb52",
+        "xie": "#63d2de",
     },
 }
 

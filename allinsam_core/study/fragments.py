@@ -47,6 +47,21 @@ def signed(value: float, digits: int = 4) -> str:
     return text.replace("-", "−")
 
 
+def not_run(profile: str) -> str:
+    """What stands where results would, while they are absent."""
+    return f":::{{note}}\nNot run yet: `make study PROFILE={profile}`.\n:::\n"
+
+
+def table_block(caption: str, name: str, table: str) -> str:
+    """A whole numbered table, for a fragment that may also be `not_run`."""
+    return f"::::{{table}} {caption}\n:name: {name}\n\n{table}::::\n"
+
+
+def figure_block(file: str, name: str, alt: str, caption: str) -> str:
+    """A whole figure of a page one folder below the book's root, for a fragment that may also be `not_run`."""
+    return f"```{{themed-figure}} ../_generated/{file}\n:name: {name}\n:alt: {alt}\n\n{caption}\n```\n"
+
+
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], text_columns: int = 1) -> str:
     """A pipe table: the first `text_columns` columns to the left, numbers to the right."""
     for row in rows:

@@ -12,7 +12,15 @@ from matplotlib.figure import Figure
 from allinsam_core.metrics.stats import Interval, bootstrap_mean, clustered_bootstrap_mean
 from allinsam_core.study import tables
 from allinsam_core.study.figures import COLOURS, MARKERS, WIDTH
-from allinsam_core.study.fragments import Fragments, Palette, markdown_table, score
+from allinsam_core.study.fragments import (
+    Fragments,
+    Palette,
+    figure_block,
+    markdown_table,
+    not_run,
+    score,
+    table_block,
+)
 
 
 @dataclass(frozen=True)
@@ -71,14 +79,29 @@ def measured(results: Path) -> list[Worth]:
     return found
 
 
+ALT = (
+    "Four points with error bars: the Dice of the labels on the horizontal axis, the Dice of the U-Net trained on them "
+    "on the vertical axis."
+)
+CAPTION = "Bars are 95 % intervals over images; for the networks, seeds are kept within an image."
+
+
 def fragments(results: Path) -> Fragments:
-    """Numbers `labels:…`, the table and the figure `labels_worth`."""
+    """Fragment `labels` and figure `labels_worth`; without runs the page says how to make them."""
+    if not any((results / "labels").glob("*/run.json")):
+        return Fragments(tables={"labels": not_run("labels")})
     found = measured(results)
-    numbers = {}
-    for key, worth in zip(("truth", "tight", "random", "ellipse"), found, strict=True):
-        numbers[f"labels:{key}:final_dice"] = score(worth.final["dice"].mean, 3)
-        numbers[f"labels:{key}:label_dice"] = score(worth.label_dice.mean, 3)
-    return Fragments(numbers, {"labels_worth": _table(found)}, {"labels_worth": partial(_figure, found)})
+    block = table_block("Quality of the labels, and of the U-Net trained on them", "tab-labels-worth", _table(found))
+    picture = figure_block("labels_worth", "fig-labels-worth", ALT, CAPTION)
+    low = min(found, key=lambda w: w.label_dice.mean)
+    gap = found[0].final["dice"].mean - min(w.final["dice"].mean for w in found)
+    said = (
+        f"The worst labels ({low.source.name}) have a Dice of {score(low.label_dice.mean, 3)} with the truth; the "
+        f"network that ends lowest ends {score(gap, 3)} below the one that learned from the truth.\n"
+    )
+    return Fragments(
+        tables={"labels": "\n".join((block, said, picture))}, figures={"labels_worth": partial(_figure, found)}
+    )
 
 
 def _table(found: list[Worth]) -> str:

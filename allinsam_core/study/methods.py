@@ -6,12 +6,13 @@ import torch
 from torch import nn
 
 from allinsam_core.annotation import sam
+from allinsam_core.baselines.boxes import Boxes, BoxesSettings, Ellipse, EllipseSettings
 from allinsam_core.baselines.lvit import LViT, LViTSettings, OracleText
 from allinsam_core.baselines.otsu import Otsu, OtsuSettings
 from allinsam_core.baselines.unet import CentredUNet, UNetSettings
 from allinsam_core.baselines.xie import ResUNet, SelfSupervised, XieSettings
 from allinsam_core.learning.adapter import AdaptedSam
-from allinsam_core.learning.method import Method, NetworkMethod
+from allinsam_core.learning.method import BoxPrompted, Method, NetworkMethod
 from allinsam_core.study.config import RunConfig, SamSettings
 
 
@@ -39,10 +40,14 @@ def network(model: SamSettings | UNetSettings | LViTSettings | XieSettings, seed
     )
 
 
-def build(config: RunConfig, device: str = "auto") -> Method:
+def build(config: RunConfig, device: str = "auto") -> Method | BoxPrompted:
     """The method of a run, untrained. device: "auto", "cpu", "cuda" or "mps" (Lightning's accelerator names)."""
     if isinstance(config.model, OtsuSettings):
         return Otsu(config.model)
+    if isinstance(config.model, BoxesSettings):
+        return Boxes(config.model)
+    if isinstance(config.model, EllipseSettings):
+        return Ellipse(config.model)
     form = NetworkMethod
     if isinstance(config.model, LViTSettings) and config.model.text == "oracle":
         form = OracleText

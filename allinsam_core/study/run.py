@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from torch import nn
 from tqdm import tqdm
 
-from allinsam_core.annotation import sam
+from allinsam_core.annotation import boxes, sam
 from allinsam_core.annotation.weak import weak_cases
 from allinsam_core.baselines.lvit import OracleText
 from allinsam_core.baselines.xie import SelfSupervised
@@ -24,7 +25,7 @@ from allinsam_core.data import fractions, monuseg, simulate, splits
 from allinsam_core.data.case import Case, Split
 from allinsam_core.data.root import data_root
 from allinsam_core.learning import checkpoint, instances
-from allinsam_core.learning.method import Method, NetworkMethod
+from allinsam_core.learning.method import BoxPrompted, Method, NetworkMethod
 from allinsam_core.learning.train import peak_memory
 from allinsam_core.metrics import instance, pixel
 from allinsam_core.study import methods, records
@@ -124,15 +125,16 @@ def training_part(config: RunConfig, train: list[Case]) -> list[Case]:
     return fractions.subset(train, config.fraction, config.seed, config.data.rule, config.data.crop)
 
 
-def score(config: RunConfig, method: Method, images: list[Case], maps: Path | None = None) -> pd.DataFrame:
+def score(
+    config: RunConfig, method: Method | BoxPrompted, images: list[Case], maps: Path | None = None
+) -> pd.DataFrame:
     """Predict and score every image: one row per image, every metric under its own name."""
     rows: list[dict[str, Any]] = []
     for case in tqdm(images, desc="scoring", disable=None):
-        prob = method.predict(method.told(case) if isinstance(method, OracleText) else case.image)
+        prob, found = predicted(config, method, case)
         if maps is not None:
             maps.mkdir(parents=True, exist_ok=True)
             np.save(maps / f"{case.name}.npy", np.floor(prob * 255 + 0.5).astype(np.uint8))
-        found = instances.from_probability(prob, config.instances)
         scores = {
             **asdict(pixel.evaluate(prob, case.mask, eight_bit=config.eight_bit)),
             **asdict(instance.evaluate(found, case.instances)),
@@ -141,9 +143,23 @@ def score(config: RunConfig, method: Method, images: list[Case], maps: Path | No
     return pd.DataFrame(rows)
 
 
-def parameters(method: Method, fitted: bool = True) -> dict[str, int]:
+def predicted(config: RunConfig, method: Method | BoxPrompted, case: Case) -> tuple[np.ndarray, np.ndarray]:
+    """Probability (H, W) float32 and labels (H, W) of a test image. Methods see its pixels, nothing of its truth.
+
+    The references that take true boxes see those too; their labels are kept as they are, their probability is 0 or 1.
+    `OracleText` is told a sentence about the truth, and is marked so wherever it is shown.
+    """
+    if isinstance(method, BoxPrompted):
+        found = method.predict_boxes(case.image, boxes.tight(case.instances), case.spacing)
+        return (found > 0).astype(np.float32), found
+    prob = method.predict(method.told(case) if isinstance(method, OracleText) else case.image)
+    return prob, instances.from_probability(prob, config.instances)
+
+
+def parameters(method: Method | BoxPrompted, fitted: bool = True) -> dict[str, int]:
     """Total and trained parameters; zero for methods without a network. fitted: whether the run trained at all."""
-    if not isinstance(method, NetworkMethod):
+    network = getattr(method, "model", None)
+    if not isinstance(network, nn.Module):
         return {"total": 0, "trained": 0}
-    sizes = [(p.numel(), p.requires_grad) for p in method.model.parameters()]
+    sizes = [(p.numel(), p.requires_grad) for p in network.parameters()]
     return {"total": sum(n for n, _ in sizes), "trained": sum(n for n, trained in sizes if trained and fitted)}

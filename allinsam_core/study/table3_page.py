@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from pathlib import Path
 from statistics import mean
@@ -10,12 +10,24 @@ from statistics import mean
 import pandas as pd
 
 from allinsam_core.study import figures, records, tables
-from allinsam_core.study.fragments import Fragments, markdown_table, score, signed
+from allinsam_core.study.fragments import (
+    Draw,
+    Fragments,
+    figure_block,
+    markdown_table,
+    not_run,
+    score,
+    signed,
+    table_block,
+)
 from allinsam_core.study.tables import METHOD_NAMES, TABLE3_METRICS, Cell, Row, fraction_name
 
 
-def fragments(results: Path, profile: str = "mini") -> Fragments:
-    """Numbers `<profile>:…`, tables and figures `<profile>_…` of one profile. Raises ValueError without runs."""
+def fragments(results: Path, profile: str = "mini", without: Collection[str] = ()) -> Fragments:
+    """Numbers `<profile>:…`, tables and figures `<profile>_…` of one profile. Raises ValueError without runs.
+
+    without: methods that tables and figures leave to another page.
+    """
     scores = tables.collect(results, profile)
     pixel = tables.rows(scores, tuple(TABLE3_METRICS))
     instances = tables.rows(scores, tables.INSTANCE_METRICS)
@@ -35,16 +47,36 @@ def fragments(results: Path, profile: str = "mini") -> Fragments:
         stem = f"{profile}:{row.method}:{row.label}:{row.fraction:g}"
         for metric, cell in row.cells.items():
             numbers[f"{stem}:{metric}"] = score(cell.ours.mean, 3)
+    pixel, instances = ([row for row in found if row.method not in without] for found in (pixel, instances))
+    shown = scores[~scores["method"].isin(without)]
     labels = sorted({row.label for row in pixel})
     beside = {f"{profile}_table3_{la}": _table(pixel, la, TABLE3_METRICS, _cell) for la in labels}
     parted = {f"{profile}_instances_{la}": _table(instances, la, tables.INSTANCE_METRICS, _ours) for la in labels}
+    drawn: dict[str, Draw] = {
+        f"{profile}_dice": partial(figures.dice_by_fraction, shown),
+        f"{profile}_per_image": partial(figures.per_image_by_method, shown, "dice"),
+    }
+    weak = not_run(profile)
+    if "weak" in labels:
+        drawn[f"{profile}_dice_weak"] = partial(figures.dice_by_fraction, shown, label="weak")
+        weak = _weak(profile, beside[f"{profile}_table3_weak"], parted[f"{profile}_instances_weak"])
     return Fragments(
         numbers=numbers,
-        tables={**beside, **parted, f"{profile}_runs": _runs(runs.astype(str))},
-        figures={
-            f"{profile}_dice": partial(figures.dice_by_fraction, scores),
-            f"{profile}_per_image": partial(figures.per_image_by_method, scores, "dice"),
-        },
+        tables={**beside, **parted, f"{profile}_weak": weak, f"{profile}_runs": _runs(runs.astype(str))},
+        figures=drawn,
+    )
+
+
+def _weak(profile: str, beside: str, instances: str) -> str:
+    """All that the page shows of weak labels, where there are runs with them."""
+    caption = f"Weak labels, `{profile}` profile, MoNuSeg test images"
+    alt = "Mean test Dice against the share of the training images, learned from weak labels, one line per method."
+    return "\n".join(
+        (
+            table_block(caption, f"tab-{profile}-weak", beside),
+            figure_block(f"{profile}_dice_weak", f"fig-{profile}-dice-weak", alt, "The same with weak labels."),
+            table_block("Instance metrics, weak labels", f"tab-{profile}-instances-weak", instances),
+        )
     )
 
 

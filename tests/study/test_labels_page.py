@@ -47,12 +47,16 @@ def test_each_source_meets_its_own_runs_and_the_training_images(results: Path) -
 
 def test_the_page_gets_four_lines_and_a_figure(results: Path) -> None:
     found = labels_page.fragments(results)
-    lines = found.tables["labels_worth"].splitlines()
-    assert len(lines) == 6
-    assert lines[2].startswith("| the truth | 1.000 | 1.000 | **0.750** [0.700, 0.800]")
-    assert found.numbers["labels:ellipse:final_dice"] == "0.600"
+    table = found.tables["labels"]
+    assert "| the truth | 1.000 | 1.000 | **0.750** [0.700, 0.800]" in table
+    assert "The worst labels (mini-SAM, random boxes) have a Dice of 0.800" in table
+    assert "ends 0.250 below" in table
     for palette in PALETTES:
         assert found.figures["labels_worth"](palette).axes
+
+
+def test_without_runs_the_page_says_so(tmp_path: Path) -> None:
+    assert "make study PROFILE=labels" in labels_page.fragments(tmp_path).tables["labels"]
 
 
 def test_missing_runs_are_named(results: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from allinsam_core.annotation import sam
+from allinsam_core.baselines.boxes import Ellipse, EllipseSettings
 from allinsam_core.baselines.otsu import Otsu, OtsuSettings
 from allinsam_core.baselines.unet import CentredUNet
 from allinsam_core.learning.adapter import AdaptedSam
@@ -21,7 +22,8 @@ def test_settings_reach_the_method(tiny_config: RunConfig) -> None:
     for name in ("window", "train", "augment", "loss", "validation_loss", "seed"):
         assert getattr(method, name) == getattr(tiny_config, name)
     assert method.fabric.device == torch.device("cpu")
-    assert isinstance(methods.build(tiny_config.model_copy(update={"model": OtsuSettings()})), Otsu)
+    for settings, kind in ((OtsuSettings(), Otsu), (EllipseSettings(), Ellipse)):
+        assert isinstance(methods.build(tiny_config.model_copy(update={"model": settings})), kind)
 
 
 def test_the_seed_decides_the_initial_weights(tiny_config: RunConfig) -> None:

@@ -132,6 +132,14 @@ def test_table_3_is_drawn_from_records(write_run: Callable[..., Path]) -> None:
     assert len(space["scores"]) == 12
 
 
+def test_table_2_is_drawn_from_records(write_run: Callable[..., Path]) -> None:
+    for seed in (0, 1):
+        write_run("allinsam", 1.0, seed, {"a": 0.7, "b": 0.8 + 0.01 * seed})
+        results = write_run("unet", 1.0, seed, {"a": 0.6, "b": 0.7})
+    space = run_cells(ROOT / "notebooks" / "table2.ipynb", profile="mini", results=str(results))
+    assert len(space["lines"]) == 14 + 1
+
+
 # ---- the grid
 
 

@@ -10,9 +10,11 @@ import pandas as pd
 import pytest
 from safetensors import safe_open
 
+from allinsam_core.baselines.boxes import EllipseSettings
 from allinsam_core.baselines.otsu import OtsuSettings
 from allinsam_core.data import monuseg, simulate
 from allinsam_core.data.errors import DataError
+from allinsam_core.learning.method import BoxPrompted
 from allinsam_core.metrics.instance import InstanceScores
 from allinsam_core.metrics.pixel import PixelScores
 from allinsam_core.study import methods, records, run
@@ -120,6 +122,50 @@ def test_without_training_nothing_counts_as_trained(tiny_config: RunConfig, tmp_
     assert record["parameters"]["trained"] == 0
     assert record["parameters"]["total"] > 0
     assert record["training"] == {}
+
+
+class Spy:
+    """A method that notes what it is shown."""
+
+    def __init__(self) -> None:
+        self.shown: list[np.ndarray] = []
+
+    def predict(self, *shown: np.ndarray) -> np.ndarray:
+        self.shown += shown
+        return np.zeros(shown[0].shape[:2], np.float32)
+
+
+def test_a_method_sees_pixels_and_nothing_of_the_truth(tiny_config: RunConfig) -> None:
+    case, spy = simulate.tile(1, size=64), Spy()
+    run.predicted(tiny_config, spy, case)  # type: ignore[arg-type]
+    (image,) = spy.shown
+    assert image is case.image
+
+
+def test_a_box_prompted_reference_sees_boxes_and_its_instances_are_kept(tiny_config: RunConfig, tmp_path: Path) -> None:
+    given: list[np.ndarray] = []
+
+    class Reference(BoxPrompted):
+        def fit(self, *nothing: object) -> dict:
+            return {}
+
+        def predict_boxes(self, image: np.ndarray, boxes: np.ndarray, spacing: float) -> np.ndarray:
+            given.extend((image, boxes))
+            assert spacing == case.spacing
+            labels = np.zeros(image.shape[:2], np.uint16)
+            labels[:2, :2] = 7  # under the watershed's smallest size: kept all the same
+            return labels
+
+    case = simulate.tile(1, size=64)
+    prob, found = run.predicted(tiny_config, Reference(), case)
+    assert given[0] is case.image
+    assert given[1].shape == (len(np.unique(case.instances)) - 1, 4)
+    assert set(np.unique(found)) == {0, 7}
+    assert np.array_equal(prob == 1, found == 7)
+    ellipse = but(tiny_config, method="ellipse", model=EllipseSettings(), fraction=0.0)
+    record = json.loads((execute(ellipse, tmp_path) / "run.json").read_text())
+    assert record["parameters"] == {"total": 0, "trained": 0}
+    assert record["config"]["model"] == {"kind": "ellipse"}
 
 
 def test_the_declared_part_is_cut_by_the_rule(tiny_config: RunConfig) -> None:

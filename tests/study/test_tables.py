@@ -132,16 +132,17 @@ def study(write_run: WriteRun) -> Path:
         for fraction in (1.0, 0.005):
             write_run("allinsam", fraction, seed, {"a": 0.78, "b": 0.88})
     write_run("allinsam", 1.0, 0, {"a": 0.5, "b": 0.6}, label="weak")
+    write_run("boxes", 0.0, 0, {"a": 0.9, "b": 0.9})  # of Table 2's page
     return write_run("zeroshot", 0.0, 0, {"a": 0.5, "b": 0.6})
 
 
 def test_the_pages_numbers_tables_and_figures(study: Path) -> None:
-    part = table3_page.fragments(study, "mini")
-    assert part.numbers["mini:runs"] == "6"
+    part = table3_page.fragments(study, "mini", without=tables.TABLE2_ONLY)
+    assert part.numbers["mini:runs"] == "7"
     assert part.numbers["mini:images"] == "2"
     assert part.numbers["mini:seeds"] == "2"
     assert part.numbers["mini:peak_gib"] == "3.0"
-    assert part.numbers["mini:fit_minutes"] == "9"
+    assert part.numbers["mini:fit_minutes"] == "10"
     assert part.numbers["mini:allinsam:complete:1:dice"] == "0.830"
     assert part.numbers["mini:zeroshot:complete:0:aji_kumar"] == "0.550"
     complete = part.tables["mini_table3_complete"].splitlines()
@@ -152,10 +153,19 @@ def test_the_pages_numbers_tables_and_figures(study: Path) -> None:
     assert complete[2].rstrip(" |").endswith("2 × 2")
     assert "0.8246" in part.tables["mini_table3_weak"]
     assert "`aji_kumar`" in part.tables["mini_instances_complete"]
-    assert part.tables["mini_runs"].count("abcdef0123") == 6
+    assert part.tables["mini_runs"].count("abcdef0123") == 7
+    assert part.tables["mini_table3_weak"] in part.tables["mini_weak"]
+    assert "themed-figure} ../_generated/mini_dice_weak\n" in part.tables["mini_weak"]
+    assert {"mini_dice", "mini_dice_weak", "mini_per_image"} == part.figures.keys()
     for draw in part.figures.values():
         for palette in PALETTES:
             assert all(axes.get_xlabel() for axes in draw(palette).axes)
+
+
+def test_weak_labels_not_run_are_said_so(write_run: WriteRun) -> None:
+    part = table3_page.fragments(write_run("unet", 1.0, 0, {"a": 0.7, "b": 0.8}), "mini")
+    assert "make study PROFILE=mini" in part.tables["mini_weak"]
+    assert "mini_dice_weak" not in part.figures
 
 
 def test_a_profile_without_runs_raises(study: Path) -> None:

@@ -1,0 +1,94 @@
+"""What two small studies beside the tables substitute: augmentation switched off, and the luck of the 0.5 % draw.
+
+Both are optional: without their runs the page says how to make them.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+
+from allinsam_core.metrics.stats import Interval, clustered_bootstrap_mean
+from allinsam_core.study import table2_figures, tables
+from allinsam_core.study.fragments import (
+    Fragments,
+    figure_block,
+    markdown_table,
+    not_run,
+    score,
+    signed,
+    table_block,
+)
+
+PAIR = ["allinsam", "unet"]
+N = "images × seeds"
+DRAWS_ALT = "Two columns of dots, mean test Dice of All-in-SAM and of U-Net, one dot per draw, joined draw by draw."
+
+
+def ablation(results: Path, profile: str = "mini", off: str = "ablation") -> Fragments:
+    """Fragment `ablation`: the gap between All-in-SAM and U-Net with augmentation (`profile`) and without (`off`)."""
+    if not any((results / off).glob("*/run.json")):
+        return Fragments(tables={"ablation": not_run(off)})
+    with_, without = (_per_image(tables.collect(results, name)) for name in (profile, off))
+    header = ["Training data", "augmentation", *(tables.METHOD_NAMES[m] for m in PAIR), "gap", N]
+    rows = []
+    for fraction in sorted(set(without["fraction"]), reverse=True):
+        gaps = {}
+        for name, scores in (("on", with_), ("off", without)):
+            values = scores[scores["fraction"] == fraction].pivot(
+                index=["image", "seed"], columns="method", values="dice"
+            )
+            values = values.reindex(columns=PAIR).dropna()  # seeds that both methods have
+            if values.empty:
+                continue
+            gaps[name] = values[PAIR[0]] - values[PAIR[1]]
+            cells = [_interval(values[method]) for method in PAIR]
+            n = f"{values.index.unique('image').size} × {values.index.unique('seed').size}"
+            rows.append([tables.fraction_name(fraction), name, *cells, _interval(gaps[name], sign=True), n])
+        if len(gaps) == 2:
+            share = (gaps["on"] - gaps["off"]).dropna()
+            rows.append([tables.fraction_name(fraction), "on − off", "", "", _interval(share, sign=True), ""])
+    table = markdown_table(header, rows, text_columns=2)
+    return Fragments(tables={"ablation": table_block("Dice with and without augmentation", "tab-ablation", table)})
+
+
+def draws(results: Path, profile: str = "draws") -> Fragments:
+    """Fragment `draws`: the distribution of Dice over draws of the 0.5 %, with its figure."""
+    if not any((results / profile).glob("*/run.json")):
+        return Fragments(tables={"draws": not_run(profile)})
+    scores = tables.collect(results, profile)
+    means = scores.groupby(["seed", "method"])["dice"].mean().unstack()
+    means = means[[m for m in PAIR if m in means]]
+    rows = [
+        [
+            tables.METHOD_NAMES[m],
+            str(v.count()),
+            *(score(x, 3) for x in (v.mean(), v.std(), v.min(), v.median(), v.max())),
+        ]
+        for m, v in ((m, means[m].dropna()) for m in means.columns)
+    ]
+    table = markdown_table(["Method", "draws", "mean", "sd", "lowest", "median", "highest"], rows)
+    both = means.dropna()
+    ahead = ""
+    if len(both.columns) == len(PAIR):
+        ahead = f"All-in-SAM is ahead on {(both[PAIR[0]] > both[PAIR[1]]).sum()} of {len(both)} draws that both have.\n"
+    caption = "Mean test Dice of each draw of three crops (0.5 % of the training pixels); lines join the same draw."
+    whole = (
+        table_block("Mean test Dice over draws of the 0.5 %", "tab-draws", table),
+        ahead,
+        figure_block("draws_dice", "fig-draws", DRAWS_ALT, caption),
+    )
+    return Fragments(tables={"draws": "\n".join(whole)}, figures={"draws_dice": partial(table2_figures.draws, means)})
+
+
+def _per_image(scores: pd.DataFrame) -> pd.DataFrame:
+    return scores[scores["method"].isin(PAIR) & (scores["label"] == "complete")]
+
+
+def _interval(values: pd.Series, sign: bool = False) -> str:
+    """Mean and 95 % interval of values indexed by image and seed; the seeds of an image stay together."""
+    found: Interval = clustered_bootstrap_mean(values.to_numpy(), values.index.get_level_values("image").tolist())
+    show = signed if sign else score
+    return f"**{show(found.mean, 3)}** [{show(found.low, 3)}, {show(found.high, 3)}]"
