@@ -12,6 +12,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from allinsam_core.annotation.weak import WeakSettings
+from allinsam_core.baselines.beds import BedsSettings
+from allinsam_core.baselines.nnunet import NnUNetSettings
 from allinsam_core.baselines.otsu import OtsuSettings
 from allinsam_core.baselines.unet import UNetSettings
 from allinsam_core.learning.augment import AugmentSettings
@@ -59,7 +61,8 @@ class DataSettings(Frozen):
     simulated: dict[str, int] = Field(default_factory=lambda: {"train": 6, "val": 2, "test": 4, "size": 256})
 
 
-Model = Annotated[SamSettings | UNetSettings | OtsuSettings, Field(discriminator="kind")]
+AnyModel = SamSettings | UNetSettings | OtsuSettings | NnUNetSettings | BedsSettings
+Model = Annotated[AnyModel, Field(discriminator="kind")]
 
 
 class RunConfig(Frozen):

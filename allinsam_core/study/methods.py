@@ -6,6 +6,8 @@ import torch
 from torch import nn
 
 from allinsam_core.annotation import sam
+from allinsam_core.baselines.beds import Beds, BedsSettings
+from allinsam_core.baselines.nnunet import NnUNet, NnUNetSettings
 from allinsam_core.baselines.otsu import Otsu, OtsuSettings
 from allinsam_core.baselines.unet import CentredUNet, UNetSettings
 from allinsam_core.learning.adapter import AdaptedSam
@@ -37,13 +39,32 @@ def build(config: RunConfig, device: str = "auto") -> Method:
     """The method of a run, untrained. device: "auto", "cpu", "cuda" or "mps" (Lightning's accelerator names)."""
     if isinstance(config.model, OtsuSettings):
         return Otsu(config.model)
+    if isinstance(config.model, NnUNetSettings):
+        return NnUNet(config.model, config.seed, device)
+    if isinstance(config.model, BedsSettings):
+        return _beds(config, config.model, device)
+    return _network_method(config, config.model, config.seed, device)
+
+
+def _network_method(config: RunConfig, model: SamSettings | UNetSettings, seed: int, device: str) -> NetworkMethod:
     return NetworkMethod(
-        network(config.model, config.seed),
+        network(model, seed),
         window=config.window,
         train=config.train,
         augment=config.augment,
         loss=config.loss,
         validation_loss=config.validation_loss,
-        seed=config.seed,
+        seed=seed,
         device=device,
     )
+
+
+def _beds(config: RunConfig, model: BedsSettings, device: str) -> Beds:
+    """Members are runs of a U-Net. All that decides them, and nothing else, names the folder that rows share."""
+    lone = model.model_copy(update={"members": 1, "templates": 0})
+    key = config.model_copy(update={"method": "beds", "model": lone}).hash
+
+    def member(index: int) -> NetworkMethod:
+        return _network_method(config, UNetSettings(channels=model.channels), config.seed * 1000 + index, device)
+
+    return Beds(model, member, config.seed, shared=f"beds-members-{key}")

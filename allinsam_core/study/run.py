@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from torch import nn
 from tqdm import tqdm
 
 from allinsam_core.annotation import sam
@@ -138,7 +139,8 @@ def score(config: RunConfig, method: Method, images: list[Case], maps: Path | No
 
 def parameters(method: Method, fitted: bool = True) -> dict[str, int]:
     """Total and trained parameters; zero for methods without a network. fitted: whether the run trained at all."""
-    if not isinstance(method, NetworkMethod):
+    model = getattr(method, "model", None)
+    if not isinstance(model, nn.Module):
         return {"total": 0, "trained": 0}
-    sizes = [(p.numel(), p.requires_grad) for p in method.model.parameters()]
+    sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
     return {"total": sum(n for n, _ in sizes), "trained": sum(n for n, trained in sizes if trained and fitted)}
