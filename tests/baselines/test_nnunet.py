@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 from collections.abc import Callable
@@ -30,22 +31,27 @@ def parts() -> dict[str, list[Case]]:
 
 
 def test_names_become_file_names_and_stay_apart(parts: dict[str, list[Case]], tmp_path: Path) -> None:
-    assert nnunet_data.identifier(parts["train"][1]) == "simulated-1_20_24_40"
-    twin = parts["train"][0].crop(0, 0, 40)
-    twin.name = "simulated-1@0,0/40"  # another name, the same file
-    with pytest.raises(DataError, match="simulated-1_0_0_40 would name two cases"):
+    assert nnunet_data.identifier(parts["train"][1]) == "simulated-0_20_24_40"
+    twin = dataclasses.replace(parts["train"][0], name="simulated-0@0,0/40")  # another name, the same file
+    with pytest.raises(DataError, match="simulated-0_0_0_40 would name two cases"):
         nnunet_data.export([parts["train"][0], twin], [], tmp_path)
 
 
 def test_the_environment_is_put_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("nnUNet_raw", "/elsewhere")
     monkeypatch.delenv("nnUNet_results", raising=False)
-    with pytest.raises(KeyError), nnunet_data.environment(tmp_path, 3):
-        assert os.environ["nnUNet_raw"] == str(tmp_path / "raw")
-        assert os.environ["nnUNet_n_proc_DA"] == "3"
-        raise KeyError
-    assert os.environ["nnUNet_raw"] == "/elsewhere"
-    assert "nnUNet_results" not in os.environ
+    before, inside = dict(os.environ), {}
+
+    def failing() -> None:
+        with nnunet_data.environment(tmp_path, 3):
+            inside.update(os.environ)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        failing()
+    assert inside["nnUNet_raw"] == str(tmp_path / "raw")
+    assert inside["nnUNet_n_proc_DA"] == "3"
+    assert dict(os.environ) == before
 
 
 def test_a_missing_package_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,15 +109,15 @@ def prepared(parts: dict[str, list[Case]], tmp_path_factory: pytest.TempPathFact
 def test_the_plan_is_of_the_crops_and_fold_0_is_our_split(parts: dict[str, list[Case]], prepared: Path) -> None:
     preprocessed = prepared / "preprocessed" / nnunet_data.NAME
     assert nnunet_data.read_json(preprocessed / "splits_final.json") == [
-        {"train": ["simulated-1_0_0_40", "simulated-1_20_24_40"], "val": ["simulated-2"]}
+        {"train": ["simulated-0_0_0_40", "simulated-0_20_24_40"], "val": ["simulated-1"]}
     ]
     plan = nnunet_data.plan(prepared)
     assert plan["batch_size"] == 2
     assert plan["patch_size"] == [40, 40]  # of 40 px crops; with the validation image it would be larger
     assert {p.stem for p in (preprocessed / "nnUNetPlans_2d").glob("*.pkl")} == {
-        "simulated-1_0_0_40",
-        "simulated-1_20_24_40",
-        "simulated-2",
+        "simulated-0_0_0_40",
+        "simulated-0_20_24_40",
+        "simulated-1",
     }
     clock = (prepared / "preprocessed" / "prepared.json").stat().st_mtime_ns
     nnunet_data.prepare([], [], prepared, TINY.gpu_memory)  # done: nothing is made again
