@@ -27,6 +27,10 @@ INSTANCE_METRICS = ("aji_kumar", "aji_plus", "pq", "f1_instance_50", "ap_50")
 METHOD_NAMES = {
     "allinsam": "All-in-SAM (mini-SAM)",
     "unet": "U-Net",
+    "nnunet": "nnU-Net v2",
+    "beds-single": "BEDs, one member",
+    "beds": "BEDs, ensemble",
+    "beds-stain": "BEDs, ensemble + stain",
     "scratch": "Same network, random weights, all trained",
     "zeroshot": "mini-SAM, no MoNuSeg training",
     "otsu": "Stain deconvolution + Otsu",

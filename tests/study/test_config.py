@@ -13,6 +13,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from allinsam_core.annotation import sam
+from allinsam_core.baselines.beds import BedsSettings
+from allinsam_core.baselines.nnunet import NnUNetSettings
 from allinsam_core.baselines.otsu import OtsuSettings
 from allinsam_core.baselines.unet import UNetSettings
 from allinsam_core.learning.augment import AugmentSettings
@@ -89,6 +91,8 @@ def other(value: Any, annotation: Any) -> Any:
         ("model", SamSettings()),
         ("model", UNetSettings()),
         ("model", OtsuSettings()),
+        ("model", NnUNetSettings()),
+        ("model", BedsSettings()),
         ("window", WindowSettings()),
         ("train", TrainSettings()),
         ("augment", AugmentSettings()),
