@@ -12,6 +12,7 @@ nnunet_trainer/budget.py for what makes it resumable. nnU-Net is an optional ext
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
@@ -148,6 +149,12 @@ class NnUNet:
 
 @contextlib.contextmanager
 def _talking_to(log: Path) -> Iterator[None]:
-    """nnU-Net's many words go to a file."""
+    """nnU-Net's many words go to a file, those of its worker processes too (they inherit file descriptor 1)."""
+    kept = os.dup(1)
     with log.open("a") as file, contextlib.redirect_stdout(file):
-        yield
+        os.dup2(file.fileno(), 1)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 1)
+            os.close(kept)

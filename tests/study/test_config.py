@@ -77,8 +77,10 @@ def other(value: Any, annotation: Any) -> Any:
         return 200
     if isinstance(value, bool):
         return not value
-    if isinstance(value, int | float):
-        return value + 1
+    if isinstance(value, int):
+        return value + 2  # an odd number of votes stays odd
+    if isinstance(value, float):
+        return value / 2 or 1.0
     if isinstance(value, str):
         return value + "x"
     return (*value, 3) if isinstance(value, tuple) else {**value, "size": 77}
