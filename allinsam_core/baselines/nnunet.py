@@ -78,7 +78,8 @@ class NnUNet:
         self.model = trainer.network
         for name in ("imagesTr", "labelsTr"):
             shutil.rmtree(folder / "raw" / data.NAME / name, ignore_errors=True)
-        shutil.rmtree(trainer.preprocessed_dataset_folder, ignore_errors=True)
+        for path in Path(trainer.preprocessed_dataset_folder).iterdir():
+            path.write_bytes(b"")  # gigabytes; the names stay, nnU-Net tells the format by them
         spent = sum(log["epoch_end_timestamps"]) - sum(log["epoch_start_timestamps"])
         steps = [(epoch + 1) * s.iterations for epoch in range(len(log["train_losses"]))]
         looks = zip(steps, log["val_losses"], log["mean_fg_dice"], strict=True)

@@ -128,8 +128,8 @@ def _checked(raw: Path) -> None:
         verify_dataset_integrity(str(raw), num_processes=1)
     except (AssertionError, RuntimeError, OSError) as error:
         raise DataError(
-            f"{raw}: nnU-Net refuses this dataset, it says: {error} nnunet.log names the files; expected RGB images and "
-            "masks of 0 and 1 of the same shape. Delete the folder, correct the data and run again"
+            f"{raw}: nnU-Net refuses this dataset, it says: {error} nnunet.log names the files; expected RGB images "
+            "and masks of 0 and 1 of the same shape. Delete the folder, correct the data and run again"
         ) from error
 
 
