@@ -2,7 +2,7 @@
 
 Faithful: nnU-Net checks, fingerprints, plans and preprocesses our images, trains its own network with its own loss,
 optimiser, schedule, sampling and augmentation, and predicts with its own sliding window; its last weights are used, as
-it does by default. About 20.6 million parameters at a patch of 224 px, 46 million at 1024 px.
+it does by default. About 20.6 million parameters at a patch of 224 px, 59 million at 1024 px.
 
 Different: one fold, the study's own split of training and validation images; the plan is made from the training part
 alone (nnunet_data.py); epochs and iterations are parameters; no closing validation, the study's judge scores. See
