@@ -7,7 +7,7 @@ Different: the paper's members are 8-level pix2pix generators with an L1 loss on
 nucleus), trained on 1356 other patches of TCGA tissue, with MoNuSeg for choosing among them; ours are this study's
 U-Net with its loss, augmentation and MoNuSeg training images, so that the rows differ from the U-Net's in nothing but
 bagging, votes and stain. 33 members and 6 templates there; parameters here; templates are drawn from the training
-images. Size: members × the U-Net's parameters (3.6 million each with the default channels).
+images. Size: members × the U-Net's parameters (1.9 million each with the default channels).
 """
 
 from __future__ import annotations
