@@ -6,7 +6,7 @@ it does by default. About 20.6 million parameters at a patch of 224 px, 59 milli
 
 Different: one fold, the study's own split of training and validation images; the plan is made from the training part
 alone (nnunet_data.py); epochs and iterations are parameters; no closing validation, the study's judge scores. See
-nnunet_trainer/budget.py for what makes it resumable. nnU-Net is an optional extra: pip install 'allinsam[nnunet]'.
+nnunet_trainer.py for what makes it resumable. nnU-Net is an optional extra: pip install 'allinsam[nnunet]'.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class NnUNet:
         }
 
     def _trainer(self, folder: Path) -> Any:
-        from allinsam_core.baselines.nnunet_trainer.budget import BudgetTrainer
+        from allinsam_core.baselines.nnunet_trainer import BudgetTrainer
 
         s, preprocessed = self.settings, folder / "preprocessed" / data.NAME
         plans = {**data.read_json(preprocessed / f"{data.PLANS}.json"), "continue_training": True}

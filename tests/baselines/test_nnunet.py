@@ -128,7 +128,7 @@ def test_the_plan_is_of_the_crops_and_fold_0_is_our_split(parts: dict[str, list[
 def test_a_killed_training_continues_to_the_same_weights(
     parts: dict[str, list[Case]], prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from allinsam_core.baselines.nnunet_trainer.budget import BudgetTrainer
+    from allinsam_core.baselines.nnunet_trainer import BudgetTrainer
 
     def fitted(name: str) -> tuple[NnUNet, dict]:
         method = NnUNet(TINY, seed=3, device="cpu")
@@ -164,14 +164,6 @@ def test_a_killed_training_continues_to_the_same_weights(
     assert {path.stat().st_size for path in copies} == {0}  # nnU-Net's copies of the data are gone
     finished, _ = fitted("whole")  # and a finished training is only read
     np.testing.assert_array_equal(finished.predict(image), prob)
-
-
-@needed
-def test_nnunets_own_commands_find_the_trainer(monkeypatch: pytest.MonkeyPatch) -> None:
-    from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
-
-    monkeypatch.setenv("nnUNet_extTrainer", str(Path(nnunet.__file__).parent / "nnunet_trainer"))
-    assert recursive_find_trainer_class_by_name("BudgetTrainer").__name__ == "BudgetTrainer"
 
 
 def test_an_untrained_nnunet_predicts_nothing() -> None:

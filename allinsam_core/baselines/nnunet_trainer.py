@@ -1,7 +1,4 @@
-"""nnU-Net's own trainer, made resumable to the same weights: found by nnU-Net's commands through `nnUNet_extTrainer`.
-
-`export nnUNet_extTrainer=<this folder>` lets `nnUNetv2_predict` and its relatives read our checkpoints.
-"""
+"""nnU-Net's own trainer, made resumable to the same weights."""
 
 from __future__ import annotations
 
