@@ -12,8 +12,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from allinsam_core.annotation.weak import WeakSettings
+from allinsam_core.baselines.beds import BedsSettings
 from allinsam_core.baselines.boxes import BoxesSettings, EllipseSettings
 from allinsam_core.baselines.lvit import LViTSettings
+from allinsam_core.baselines.nnunet import NnUNetSettings
 from allinsam_core.baselines.otsu import OtsuSettings
 from allinsam_core.baselines.unet import UNetSettings
 from allinsam_core.baselines.xie import XieSettings
@@ -65,10 +67,18 @@ class DataSettings(Frozen):
     simulated: dict[str, int] = Field(default_factory=lambda: {"train": 6, "val": 2, "test": 4, "size": 256})
 
 
-Model = Annotated[
-    SamSettings | UNetSettings | OtsuSettings | BoxesSettings | EllipseSettings | LViTSettings | XieSettings,
-    Field(discriminator="kind"),
-]
+AnyModel = (
+    SamSettings
+    | UNetSettings
+    | OtsuSettings
+    | BoxesSettings
+    | EllipseSettings
+    | LViTSettings
+    | XieSettings
+    | NnUNetSettings
+    | BedsSettings
+)
+Model = Annotated[AnyModel, Field(discriminator="kind")]
 
 
 class RunConfig(Frozen):

@@ -6,8 +6,10 @@ import torch
 from torch import nn
 
 from allinsam_core.annotation import sam
+from allinsam_core.baselines.beds import Beds, BedsSettings
 from allinsam_core.baselines.boxes import Boxes, BoxesSettings, Ellipse, EllipseSettings
 from allinsam_core.baselines.lvit import LViT, LViTSettings, OracleText
+from allinsam_core.baselines.nnunet import NnUNet, NnUNetSettings
 from allinsam_core.baselines.otsu import Otsu, OtsuSettings
 from allinsam_core.baselines.unet import CentredUNet, UNetSettings
 from allinsam_core.baselines.xie import ResUNet, SelfSupervised, XieSettings
@@ -15,8 +17,10 @@ from allinsam_core.learning.adapter import AdaptedSam
 from allinsam_core.learning.method import BoxPrompted, Method, NetworkMethod
 from allinsam_core.study.config import RunConfig, SamSettings
 
+NetworkSettings = SamSettings | UNetSettings | LViTSettings | XieSettings
 
-def network(model: SamSettings | UNetSettings | LViTSettings | XieSettings, seed: int) -> nn.Module:
+
+def network(model: NetworkSettings, seed: int) -> nn.Module:
     """The network of a configuration, with the initial weights that `seed` gives."""
     torch.manual_seed(seed)
     if isinstance(model, UNetSettings):
@@ -48,18 +52,37 @@ def build(config: RunConfig, device: str = "auto") -> Method | BoxPrompted:
         return Boxes(config.model)
     if isinstance(config.model, EllipseSettings):
         return Ellipse(config.model)
+    if isinstance(config.model, NnUNetSettings):
+        return NnUNet(config.model, config.seed, device)
+    if isinstance(config.model, BedsSettings):
+        return _beds(config, config.model, device)
+    return _network_method(config, config.model, config.seed, device)
+
+
+def _network_method(config: RunConfig, model: NetworkSettings, seed: int, device: str) -> NetworkMethod:
     form = NetworkMethod
-    if isinstance(config.model, LViTSettings) and config.model.text == "oracle":
+    if isinstance(model, LViTSettings) and model.text == "oracle":
         form = OracleText
-    if isinstance(config.model, XieSettings) and config.model.pretext is not None:
+    if isinstance(model, XieSettings) and model.pretext is not None:
         form = SelfSupervised
     return form(
-        network(config.model, config.seed),
+        network(model, seed),
         window=config.window,
         train=config.train,
         augment=config.augment,
         loss=config.loss,
         validation_loss=config.validation_loss,
-        seed=config.seed,
+        seed=seed,
         device=device,
     )
+
+
+def _beds(config: RunConfig, model: BedsSettings, device: str) -> Beds:
+    """Members are runs of a U-Net. All that decides them, and nothing else, names the folder that rows share."""
+    lone = model.model_copy(update={"members": 1, "templates": 0})
+    key = config.model_copy(update={"method": "beds", "model": lone}).hash
+
+    def member(index: int) -> NetworkMethod:
+        return _network_method(config, UNetSettings(channels=model.channels), config.seed * 1000 + index, device)
+
+    return Beds(model, member, config.seed, shared=f"beds-members-{key}")

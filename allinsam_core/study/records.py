@@ -22,7 +22,17 @@ from allinsam_core.learning.train import peak_memory
 
 __all__ = ["commit", "data_checksum", "environment", "peak_memory", "read", "write"]
 
-LIBRARIES = ("torch", "torchvision", "segment-anything", "monai", "numpy", "scipy", "scikit-image", "pandas")
+LIBRARIES = (
+    "torch",
+    "torchvision",
+    "segment-anything",
+    "monai",
+    "numpy",
+    "scipy",
+    "scikit-image",
+    "pandas",
+    "nnunetv2",
+)
 
 
 def commit() -> str:

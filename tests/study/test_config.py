@@ -13,8 +13,10 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from allinsam_core.annotation import sam
+from allinsam_core.baselines.beds import BedsSettings
 from allinsam_core.baselines.boxes import BoxesSettings
 from allinsam_core.baselines.lvit import LViTSettings
+from allinsam_core.baselines.nnunet import NnUNetSettings
 from allinsam_core.baselines.otsu import OtsuSettings
 from allinsam_core.baselines.unet import UNetSettings
 from allinsam_core.baselines.xie import PretextSettings, XieSettings
@@ -81,8 +83,10 @@ def other(value: Any, annotation: Any) -> Any:
         return None
     if isinstance(value, bool):
         return not value
-    if isinstance(value, int | float):
-        return value + 1
+    if isinstance(value, int):
+        return value + 2  # an odd number of votes stays odd
+    if isinstance(value, float):
+        return value / 2 or 1.0
     if isinstance(value, str):
         return value + "x"
     return (*value, 3) if isinstance(value, tuple) else {**value, "size": 77}
@@ -98,6 +102,8 @@ def other(value: Any, annotation: Any) -> Any:
         ("model", LViTSettings()),
         ("model", XieSettings()),
         ("model", BoxesSettings()),
+        ("model", NnUNetSettings()),
+        ("model", BedsSettings()),
         ("window", WindowSettings()),
         ("train", TrainSettings()),
         ("augment", AugmentSettings()),

@@ -6,13 +6,17 @@ import pytest
 import torch
 
 from allinsam_core.annotation import sam
+from allinsam_core.baselines.beds import Beds, BedsSettings
 from allinsam_core.baselines.boxes import Ellipse, EllipseSettings
+from allinsam_core.baselines.nnunet import NnUNet, NnUNetSettings
 from allinsam_core.baselines.otsu import Otsu, OtsuSettings
 from allinsam_core.baselines.unet import CentredUNet
 from allinsam_core.learning.adapter import AdaptedSam
 from allinsam_core.learning.method import NetworkMethod
 from allinsam_core.study import methods
 from allinsam_core.study.config import RunConfig, SamSettings
+
+RIVALS = (("beds", 0), ("beds-stain", 0), ("beds", 1))
 
 
 def test_settings_reach_the_method(tiny_config: RunConfig) -> None:
@@ -24,6 +28,20 @@ def test_settings_reach_the_method(tiny_config: RunConfig) -> None:
     assert method.fabric.device == torch.device("cpu")
     for settings, kind in ((OtsuSettings(), Otsu), (EllipseSettings(), Ellipse)):
         assert isinstance(methods.build(tiny_config.model_copy(update={"model": settings})), kind)
+
+
+def test_rivals_are_known_by_their_kind(tiny_config: RunConfig) -> None:
+    model = BedsSettings(channels=(4, 8), members=3)
+    rows = [tiny_config.model_copy(update={"model": model, "method": name, "seed": s}) for name, s in RIVALS]
+    first, same, other = (methods.build(row, "cpu") for row in rows)
+    assert isinstance(first, Beds)
+    assert first.shared == same.shared != other.shared  # type: ignore[attr-defined]
+    assert first.member(2).seed == 2
+    assert other.member(2).seed == 1002  # type: ignore[attr-defined]
+    pytest.importorskip("nnunetv2")
+    nnunet = methods.build(tiny_config.model_copy(update={"model": NnUNetSettings(epochs=3), "seed": 5}), "cpu")
+    assert isinstance(nnunet, NnUNet)
+    assert (nnunet.seed, nnunet.settings.epochs) == (5, 3)
 
 
 def test_the_seed_decides_the_initial_weights(tiny_config: RunConfig) -> None:
