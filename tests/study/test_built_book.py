@@ -223,3 +223,31 @@ def test_search_finds_the_adapter(html: Path, browser: Any) -> None:
     visit.context.close()
     assert any("method/learning.html" in link for link in found)
     assert visit.trouble == []
+
+
+@pytest.mark.browser
+def test_layers_are_switched_and_blended_by_keyboard(html: Path, browser: Any) -> None:
+    visit = Visit(browser, "phone", "dark")
+    page = visit.open(html / "results" / "patch.html")
+    layer = page.locator(".layer-stage img").nth(1)
+    switch, slider = page.get_by_label("IF", exact=True), page.get_by_label("Opacity of IF, percent")
+    assert not layer.is_visible()
+    switch.focus()
+    page.keyboard.press("Space")
+    assert layer.is_visible()
+    page.keyboard.press("Tab")
+    assert slider.evaluate("element => element === document.activeElement")
+    page.keyboard.press("ArrowLeft")
+    assert layer.evaluate("image => image.style.opacity") == "0.95"
+    visit.context.close()
+    assert visit.trouble == []
+
+
+@pytest.mark.browser
+def test_without_scripts_the_layers_are_a_list_of_pictures(html: Path, browser: Any) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto((html / "results" / "patch.html").as_uri())
+    assert page.locator(".layers li img").count() == page.locator(".layers li strong").count() == 8
+    assert all(image.is_visible() for image in page.locator(".layers li img").all())
+    context.close()

@@ -5,6 +5,7 @@ import pytest
 
 from allinsam_core.data import simulate
 from allinsam_core.study import label_geometry, labels_page
+from allinsam_core.study.published import table3
 
 RESULTS = Path(__file__).parents[2] / "results"
 
@@ -67,3 +68,7 @@ def test_what_the_page_says_of_geometry() -> None:
     assert perfect["dice"]["shifted and thinner"] < 0.95  # the page: a perfect model stays below
     change = prediction.loc["8 % thinner"] - prediction.loc["official"]
     assert change["precision"] < 0 < change["recall"]  # the page: precision is paid for recall
+
+
+def test_the_printed_recall_is_above_the_printed_precision_on_every_row() -> None:
+    assert all(row.recall > row.precision for row in table3())
