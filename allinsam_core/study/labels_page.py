@@ -34,15 +34,16 @@ def geometry_means(geometry: pd.DataFrame, scored: str) -> pd.DataFrame:
 def _name_numbers(names: pd.DataFrame) -> dict[str, str]:
     mean = means(names)
     wide = names.pivot_table(index="image", columns="name", values="value")
-    widest = (wide.max(axis=1) - wide.min(axis=1)).idxmax()
+    low, high = wide.min(axis=1).to_numpy(), wide.max(axis=1).to_numpy()
+    widest = int((high - low).argmax())
     return {
         "images": str(names["image"].nunique()),
         "names": str(len(mean)),
         "aji_spread": score(mean.max() - mean.min(), 3),
         "aji_largest": str(mean.idxmax()),
         "aji_smallest": str(mean.idxmin()),
-        "aji_image_min": score(wide.loc[widest].min(), 3),
-        "aji_image_max": score(wide.loc[widest].max(), 3),
+        "aji_image_min": score(float(low[widest]), 3),
+        "aji_image_max": score(float(high[widest]), 3),
     }
 
 
