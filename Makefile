@@ -25,9 +25,8 @@ book: $(STAMP) ## Install, run the smoke study, build the book
 	@echo "The book: $(CURDIR)/book/_build/html/index.html   (make serve opens it on a local port)"
 
 pages: $(STAMP) ## Build the book from the results that are there
-	python -m allinsam_core.study.notebook run notebooks/experiment.ipynb book/runs/experiment.ipynb
-	python -m allinsam_core.study.notebook run notebooks/table3.ipynb book/runs/table3.ipynb
-	python -m allinsam_core.study.notebook run notebooks/table2.ipynb book/runs/table2.ipynb
+	@set -e; for name in annotation learning refinement experiment table3 table2; do \
+	  python -m allinsam_core.study.notebook run notebooks/$$name.ipynb book/runs/$$name.ipynb; done
 	allinsam book generate
 	jupyter-book build book -W -n --keep-going
 	allinsam book check book/_build/html

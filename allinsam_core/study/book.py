@@ -11,23 +11,31 @@ from typing import Any
 import matplotlib as mpl
 
 from allinsam_core.study import (
+    api_page,
     audit_page,
+    diagrams,
     labels_page,
+    layers,
     mini_sam_page,
     rivals_page,
     side_pages,
     table2_page,
     table3_page,
     tables,
+    worth_page,
 )
 from allinsam_core.study.fragments import PALETTES, Draw, Fragments, Palette
 
 Section = Callable[[Path], Fragments]
 SECTIONS: tuple[Section, ...] = (
     audit_page.fragments,
+    labels_page.fragments,
+    diagrams.fragments,
+    layers.fragments,
+    api_page.fragments,
     mini_sam_page.fragments,
     rivals_page.fragments,
-    labels_page.fragments,
+    worth_page.fragments,
     partial(table3_page.fragments, profile="mini", without=tables.TABLE2_ONLY),
     table2_page.fragments,
     side_pages.ablation,
@@ -38,7 +46,7 @@ NUMBERS = "numbers.json"
 
 
 def generate(results: Path, out: Path, sections: tuple[Section, ...] = SECTIONS) -> list[Path]:
-    """Write `numbers.json`, one `.md` a table and a light and a dark `.svg` a figure into `out`.
+    """Write `numbers.json`, one `.md` a table, a light and a dark `.svg` a figure, and other files into `out`.
 
     results: the study's folder of rows and run records. A missing record raises; two sections that write the
     same name raise. Tables and figures of an earlier call that are not written again are removed from `out`.
@@ -58,9 +66,12 @@ def generate(results: Path, out: Path, sections: tuple[Section, ...] = SECTIONS)
             for palette in PALETTES:
                 written.append(_new(out / f"{name}-{palette.name}.svg", written))
                 _save(draw, palette, written[-1])
+        for name, content in part.files.items():
+            written.append(_new(out / name, written))
+            written[-1].write_bytes(content)
     written.append(out / NUMBERS)
     written[-1].write_text(json.dumps(numbers, indent=1, sort_keys=True, ensure_ascii=False), encoding="utf-8")
-    for path in [*out.glob("*.md"), *out.glob("*.svg")]:
+    for path in (path for kind in ("*.md", "*.svg", "*.png", "*.jpg") for path in out.glob(kind)):
         if path not in written:
             path.unlink()
     return written

@@ -50,5 +50,23 @@ def audit_columns_command(
     typer.echo(f"{len(rows)} rows written to {out}")
 
 
+@app.command("audit-labels")
+def audit_labels_command(
+    out: Annotated[Path, typer.Option(help="Where the records go: the study's results folder.")] = Path("results"),
+) -> None:
+    """Measure label geometry and the five AJIs with mini-SAM's prompt-free predictions on MoNuSeg's test images."""
+    from allinsam_core.data.monuseg import load
+    from allinsam_core.data.root import data_root, dataset_folder
+    from allinsam_core.learning.segment import nuclei
+    from allinsam_core.study import label_geometry
+
+    cases = load(dataset_folder(data_root(), "monuseg"), "test")
+    frames = label_geometry.measure(cases, lambda image: nuclei(image, cases[0].spacing)[1])
+    for frame, name in zip(frames, (label_geometry.GEOMETRY_RECORD, label_geometry.NAMES_RECORD), strict=True):
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        frame.round(6).to_csv(out / name, index=False, lineterminator="\n")
+        typer.echo(f"{len(frame)} rows written to {out / name}")
+
+
 if __name__ == "__main__":
     app()

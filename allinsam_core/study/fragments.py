@@ -29,11 +29,15 @@ Draw = Callable[[Palette], Figure]
 
 @dataclass(frozen=True)
 class Fragments:
-    """One page's share. Keys of `numbers` are what {num} names; `tables` and `figures` are file stems."""
+    """One page's share. Keys of `numbers` are what {num} names; `tables` and `figures` are file stems.
+
+    files: other files, whole names (.png or .jpg) and their bytes.
+    """
 
     numbers: Mapping[str, str] = field(default_factory=dict)
     tables: Mapping[str, str] = field(default_factory=dict)
     figures: Mapping[str, Draw] = field(default_factory=dict)
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def score(value: float, digits: int = 4) -> str:

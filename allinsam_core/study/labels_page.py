@@ -1,149 +1,84 @@
-"""What labels of different making are worth: their own quality beside that of the U-Net trained on them."""
+"""Numbers and tables of the audit page's sections on label geometry and on the five things called AJI."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import pandas as pd
-from matplotlib.figure import Figure
 
-from allinsam_core.metrics.stats import Interval, bootstrap_mean, clustered_bootstrap_mean
-from allinsam_core.study import tables
-from allinsam_core.study.figures import COLOURS, MARKERS, WIDTH
-from allinsam_core.study.fragments import (
-    Fragments,
-    Palette,
-    figure_block,
-    markdown_table,
-    not_run,
-    score,
-    table_block,
-)
-
-
-@dataclass(frozen=True)
-class Source:
-    """One way of making labels. prompt: its rows in `mini_sam/quality`; None for the truth. The rest: its runs."""
-
-    name: str
-    prompt: str | None
-    profile: str
-    method: str
-    label: str
-
-
-SOURCES = (
-    Source("the truth", None, "mini", "unet", "complete"),
-    Source("mini-SAM, tight boxes", "tight boxes", "mini", "unet", "weak"),
-    Source("mini-SAM, random boxes", "random boxes", "labels", "unet_random", "weak"),
-    Source("ellipses of tight boxes", "ellipses of tight boxes", "labels", "unet_ellipse", "weak"),
-)
-MEASURES = ("dice", "aji_kumar")
-
-
-@dataclass(frozen=True)
-class Worth:
-    """A source's labels on the training images, and what was learned from them on the test images."""
-
-    source: Source
-    label_dice: Interval
-    label_iou: Interval
-    final: dict[str, Interval]
-    seeds: int
-
-
-def measured(results: Path) -> list[Worth]:
-    """Every source with all its runs at full training data. Raises ValueError where runs are missing."""
-    quality = pd.read_csv(results / "mini_sam" / "quality" / "rows.csv")
-    quality = quality[quality["split"] == "train"]
-    perfect = bootstrap_mean([1.0] * quality["image"].nunique())
-    scores = {name: tables.collect(results, name) for name in {s.profile for s in SOURCES}}
-    found = []
-    for source in SOURCES:
-        table = scores[source.profile]
-        own = table[(table["method"] == source.method) & (table["label"] == source.label) & (table["fraction"] == 1.0)]
-        if own.empty:
-            raise ValueError(f"no run of {source.method} with {source.label} labels; `make study PROFILE=labels`")
-        labels = quality[quality["prompt"] == source.prompt]
-        found.append(
-            Worth(
-                source,
-                bootstrap_mean(labels["dice"].to_numpy()) if source.prompt else perfect,
-                bootstrap_mean(labels["mean_instance_iou"].to_numpy()) if source.prompt else perfect,
-                {m: clustered_bootstrap_mean(own[m].to_numpy(), own["image"].tolist()) for m in MEASURES},
-                own["seed"].nunique(),
-            )
-        )
-    return found
-
-
-ALT = (
-    "Four points with error bars: the Dice of the labels on the horizontal axis, the Dice of the U-Net trained on them "
-    "on the vertical axis."
-)
-CAPTION = "Bars are 95 % intervals over images; for the networks, seeds are kept within an image."
+from allinsam_core.study import aji_names, label_geometry
+from allinsam_core.study.fragments import Fragments, markdown_table, score, signed
 
 
 def fragments(results: Path) -> Fragments:
-    """Fragment `labels` and figure `labels_worth`; without runs the page says how to make them."""
-    if not any((results / "labels").glob("*/run.json")):
-        return Fragments(tables={"labels": not_run("labels")})
-    found = measured(results)
-    block = table_block("Quality of the labels, and of the U-Net trained on them", "tab-labels-worth", _table(found))
-    picture = figure_block("labels_worth", "fig-labels-worth", ALT, CAPTION)
-    low = min(found, key=lambda w: w.label_dice.mean)
-    gap = found[0].final["dice"].mean - min(w.final["dice"].mean for w in found)
-    said = (
-        f"The worst labels ({low.source.name}) have a Dice of {score(low.label_dice.mean, 3)} with the truth; the "
-        f"network that ends lowest ends {score(gap, 3)} below the one that learned from the truth.\n"
-    )
+    """Keys `labels:…`, tables `audit_aji_names` and `audit_geometry`; both records under results/audit must exist."""
+    names = label_geometry.read(results / label_geometry.NAMES_RECORD)
+    geometry = label_geometry.read(results / label_geometry.GEOMETRY_RECORD)
     return Fragments(
-        tables={"labels": "\n".join((block, said, picture))}, figures={"labels_worth": partial(_figure, found)}
+        numbers={f"labels:{key}": value for key, value in (_name_numbers(names) | _geometry_numbers(geometry)).items()},
+        tables={"audit_aji_names": _name_table(names), "audit_geometry": _geometry_table(geometry)},
     )
 
 
-def _table(found: list[Worth]) -> str:
-    header = [
-        "Labels",
-        "their `dice`",
-        "their mean instance IoU",
-        *(f"U-Net, `{m}`" for m in MEASURES),
-        "images × seeds",
+def means(names: pd.DataFrame) -> pd.Series:
+    """Mean over images by name, in the order of `aji_names.NAMES`."""
+    return names.groupby("name")["value"].mean()[list(aji_names.NAMES)]
+
+
+def geometry_means(geometry: pd.DataFrame, scored: str) -> pd.DataFrame:
+    """Mean over images of every metric by geometry, for what was scored: "perfect" or "prediction"."""
+    chosen = geometry[geometry["scored"] == scored]
+    return chosen.groupby("geometry")[list(label_geometry.METRICS)].mean().loc[list(label_geometry.GEOMETRIES)]
+
+
+def _name_numbers(names: pd.DataFrame) -> dict[str, str]:
+    mean = means(names)
+    wide = names.pivot_table(index="image", columns="name", values="value")
+    low, high = wide.min(axis=1).to_numpy(), wide.max(axis=1).to_numpy()
+    widest = int((high - low).argmax())
+    return {
+        "images": str(names["image"].nunique()),
+        "names": str(len(mean)),
+        "aji_spread": score(mean.max() - mean.min(), 3),
+        "aji_largest": str(mean.idxmax()),
+        "aji_smallest": str(mean.idxmin()),
+        "aji_image_min": score(float(low[widest]), 3),
+        "aji_image_max": score(float(high[widest]), 3),
+    }
+
+
+def _geometry_numbers(geometry: pd.DataFrame) -> dict[str, str]:
+    perfect, prediction = (geometry_means(geometry, scored) for scored in ("perfect", "prediction"))
+    numbers = {}
+    for key, title in (("shifted", "shifted by 1 px"), ("thinner", "8 % thinner"), ("both", "shifted and thinner")):
+        numbers[f"perfect_{key}"] = score(perfect["dice"][title], 3)
+        for metric in ("dice", "precision", "recall"):
+            change = prediction[metric][title] - prediction[metric]["official"]
+            numbers[f"{metric}_{key}"] = signed(change, 3)
+    return numbers
+
+
+def _name_table(names: pd.DataFrame) -> str:
+    wide = names.pivot_table(index="image", columns="name", values="value")
+    rows = [
+        [
+            f"`{name}`",
+            what,
+            f"**{score(wide[name].mean(), 3)}**",
+            score(wide[name].min(), 3),
+            score(wide[name].max(), 3),
+        ]
+        for name, what in aji_names.NAMES.items()
     ]
-    lines = []
-    for worth in found:
-        cells = [_interval(i) for i in (worth.label_dice, worth.label_iou, *worth.final.values())]
-        lines.append([worth.source.name, *cells, f"{worth.final['dice'].n} × {worth.seeds}"])
-    return markdown_table(header, lines)
+    return markdown_table(("Name here", "What it is", "mean", "lowest image", "highest image"), rows, text_columns=2)
 
 
-def _interval(found: Interval) -> str:
-    if found.low == found.high:
-        return score(found.mean, 3)
-    return f"**{score(found.mean, 3)}** [{score(found.low, 3)}, {score(found.high, 3)}]"
-
-
-def _figure(found: list[Worth], palette: Palette) -> Figure:
-    """Dice of the labels against Dice of the network trained on them, with 95 % intervals."""
-    figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    names = ("unet", "allinsam", "zeroshot", "otsu")  # four colours and marks that tell apart
-    for worth, name in zip(found, names, strict=True):
-        final = worth.final["dice"]
-        axes.errorbar(
-            worth.label_dice.mean,
-            final.mean,
-            xerr=[[worth.label_dice.mean - worth.label_dice.low], [worth.label_dice.high - worth.label_dice.mean]],
-            yerr=[[final.mean - final.low], [final.high - final.mean]],
-            fmt=MARKERS[name],
-            color=COLOURS[palette.name][name],
-            label=worth.source.name,
-            capsize=2,
-        )
-    axes.set_xlabel("Dice of the labels, mean over training images")
-    axes.set_ylabel("Dice of the U-Net, mean over test images")
-    figure.legend(loc="outside lower center", fontsize=7.5, frameon=False, ncols=2, labelcolor=palette.ink)
-    return figure
+def _geometry_table(geometry: pd.DataFrame) -> str:
+    perfect, prediction = (geometry_means(geometry, scored) for scored in ("perfect", "prediction"))
+    shown = ("dice", "jaccard", "precision", "recall", "aji_kumar")
+    rows = [
+        [title, score(perfect["dice"][title], 3), *(score(prediction[m][title], 3) for m in shown)]
+        for title in label_geometry.GEOMETRIES
+    ]
+    header = ("Truth scored against", "official truth: `dice`", *(f"prediction: `{m}`" for m in shown))
+    return markdown_table(header, rows)

@@ -30,7 +30,7 @@ def visit_inline(self: HTML5Translator, node: nodes.Element) -> None:
 
 
 def visit_block(self: HTML5Translator, node: nodes.Element) -> None:
-    self.body.append(self.starttag(node, "div", CLASS="math notranslate nohighlight"))
+    self.body.append(self.starttag(node, "div", CLASS="math notranslate nohighlight", TABINDEX="0"))
     self.body.append(_mathml(node, block=True))
     if node["number"]:
         self.body.append(f'<span class="eqno">({get_node_equation_number(self, node)})</span>')

@@ -56,6 +56,13 @@ def test_two_sections_may_not_write_the_same_number(tmp_path: Path) -> None:
         book.generate(tmp_path, tmp_path / "out", (section, section))
 
 
+def test_other_files_are_written_as_they_are_and_go_when_they_are_no_longer_made(tmp_path: Path) -> None:
+    book.generate(tmp_path, tmp_path / "out", (lambda results: Fragments(files={"a.png": b"1", "b.jpg": b"2"}),))
+    assert (tmp_path / "out" / "a.png").read_bytes() == b"1"
+    book.generate(tmp_path, tmp_path / "out", (lambda results: Fragments(files={"b.jpg": b"3"}),))
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"b.jpg", "numbers.json"}
+
+
 def test_formats() -> None:
     assert (score(0.82544), signed(0.0012), signed(-0.0037)) == ("0.8254", "+0.0012", "−0.0037")
     assert markdown_table(("a", "b"), [("x", "1")]) == "| a | b |\n| :-- | --: |\n| x | 1 |\n"

@@ -4,10 +4,11 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from allinsam_core.study.linkcheck import check
+from allinsam_core.study.linkcheck import MAX_PAGE_BYTES, check
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -47,10 +48,11 @@ def test_no_page_of_the_book_is_missing_its_numbers(html: Path) -> None:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if CHROMIUM is None:
-        pytest.skip("chromium is not installed")
     with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        executable = CHROMIUM or playwright.chromium.executable_path
+        if not Path(executable).is_file():
+            pytest.skip("no Chromium: install Debian's `chromium` or run `playwright install chromium`")
+        chromium = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox", "--disable-gpu"])
         yield chromium
         chromium.close()
 
@@ -60,18 +62,28 @@ class Visit:
 
     def __init__(self, browser: Any, size: str, mode: str) -> None:
         width, height = SIZES[size]
-        self.context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=mode)
+        self.context = browser.new_context(
+            viewport={"width": width, "height": height}, color_scheme=mode, reduced_motion="reduce"
+        )
         self.page = self.context.new_page()
         self.page.set_default_timeout(120_000)
         self.trouble: list[str] = []
+        self.loaded: set[str] = set()
         self.page.on("console", lambda m: m.type == "error" and self.trouble.append(f"console: {m.text}"))
         self.page.on("pageerror", lambda error: self.trouble.append(f"script: {error}"))
+        self.page.on("request", lambda r: self.loaded.add(r.url))
         self.page.on("request", lambda r: r.url.startswith("http") and self.trouble.append(f"asks {r.url}"))
         self.page.on("requestfailed", lambda r: self.trouble.append(f"failed: {r.url}"))
 
     def open(self, path: Path, query: str = "") -> Any:
+        self.loaded.clear()
         self.page.goto(path.as_uri() + query, wait_until="load")
         return self.page
+
+    def weight(self) -> int:
+        """Bytes of all files that the open page has asked for: scripts, styles and fonts included."""
+        files = {Path(unquote(urlsplit(url).path)) for url in self.loaded if url.startswith("file:")}
+        return sum(path.stat().st_size for path in files if path.is_file())
 
 
 SIDEWAYS = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
@@ -107,6 +119,44 @@ CONTRAST = """() => {
 }"""
 
 
+WATCH_FOCUS = """() => {
+  window.reached = new Set();
+  window.unseen = new Set();
+  document.addEventListener('focusin', event => {
+    const style = getComputedStyle(event.target);
+    window.reached.add(event.target);
+    if ((style.outlineStyle === 'none' || !parseFloat(style.outlineWidth)) && style.boxShadow === 'none')
+      window.unseen.add(event.target.outerHTML.slice(0, 80));
+  });
+}"""
+FOCUSABLE = """[...document.querySelectorAll('a[href], button, input, select, summary, [tabindex="0"]')]
+  .filter(e => !e.disabled && e.tabIndex >= 0 && e.checkVisibility({visibilityProperty: true}) &&
+               !e.closest('[inert], dialog:not([open])') &&
+               e.id !== 'pst-back-to-top')"""  # comes and goes while the page scrolls
+MISSED = f"{FOCUSABLE}.filter(e => !window.reached.has(e)).map(e => e.outerHTML.slice(0, 80))"
+
+
+def keyboard_faults(page: Any) -> list[str]:
+    """Walks through the page with the Tab key: what it never reaches, and where the focus cannot be seen."""
+    page.evaluate(WATCH_FOCUS)
+    for _ in range(page.evaluate(f"{FOCUSABLE}.length") + 3):
+        page.keyboard.press("Tab")
+    missed = [f"keyboard does not reach {text}" for text in page.evaluate(MISSED)]
+    return missed + [f"focus cannot be seen on {text}" for text in page.evaluate("[...window.unseen]")]
+
+
+def axe_faults(page: Any) -> list[str]:
+    """What axe-core calls serious or critical."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    violations = axe.Axe().run(page, options={"resultTypes": ["violations"], "preload": False}).response["violations"]
+    return [
+        f"axe: {found['id']}: {node['html'][:100]}"
+        for found in violations
+        if found["impact"] in {"serious", "critical"}
+        for node in found["nodes"]
+    ]
+
+
 @pytest.mark.browser
 @pytest.mark.parametrize("mode", ["light", "dark"])
 @pytest.mark.parametrize("size", list(SIZES))
@@ -119,6 +169,8 @@ def test_every_page_reads_well(html: Path, browser: Any, size: str, mode: str) -
         assert page.evaluate("document.documentElement.dataset.theme") == mode
         if (pixels := page.evaluate(SIDEWAYS)) > 0:
             faults.append(f"{name}: scrolls {pixels} px sideways")
+        if (weight := visit.weight()) > MAX_PAGE_BYTES:
+            faults.append(f"{name}: weighs {weight:,} bytes, expected at most {MAX_PAGE_BYTES:,}")
         faults += [f"{name}: figure {label} lacks its picture or caption" for label in page.evaluate(FIGURES)]
         faults += [f"{name}: image {source}" for source in page.evaluate(MUTE)]
         if name.name != "search.html":
@@ -128,15 +180,38 @@ def test_every_page_reads_well(html: Path, browser: Any, size: str, mode: str) -
 
 
 @pytest.mark.browser
-def test_the_check_sees_a_wide_page_and_an_outside_request(tmp_path: Path, browser: Any) -> None:
+@pytest.mark.parametrize(("size", "mode"), [("desk", "light"), ("phone", "dark")])
+def test_every_page_serves_keyboard_and_screen_reader(html: Path, browser: Any, size: str, mode: str) -> None:
+    visit = Visit(browser, size, mode)
+    faults = []
+    for path in pages(html):
+        page = visit.open(path)
+        faults += [f"{path.relative_to(html)}: {text}" for text in axe_faults(page) + keyboard_faults(page)]
+    visit.context.close()
+    assert faults + visit.trouble == []
+
+
+@pytest.mark.browser
+def test_the_checks_can_fail(tmp_path: Path, browser: Any) -> None:
     page = tmp_path / "p.html"
-    page.write_text('<article><p style="width: 900px; color: #999">x</p></article><img src="http://127.0.0.1:9/x.png">')
+    page.write_text(
+        "<style>a:focus {outline: none}</style>"
+        '<article><p style="width: 900px; color: #999">pale words</p></article><img src="http://127.0.0.1:9/x.png">'
+        '<a href="#">one</a><a href="#" id="trap">two</a><a href="#">three</a>'
+        "<script>document.getElementById('trap').onkeydown = event => event.preventDefault()</script>"
+    )
     visit = Visit(browser, "phone", "light")
     opened = visit.open(page)
     assert opened.evaluate(SIDEWAYS) > 0
     assert len(opened.evaluate(MUTE)) == 1
     assert len(opened.evaluate(CONTRAST)) == 1
     assert any(text.startswith("asks http://127.0.0.1") for text in visit.trouble)
+    assert visit.weight() == page.stat().st_size
+    assert {fault.split(": ")[1] for fault in axe_faults(opened)} >= {"color-contrast", "image-alt"}
+    assert [fault.split("<")[0] for fault in keyboard_faults(opened)] == [
+        "keyboard does not reach ",
+        *["focus cannot be seen on "] * 2,
+    ]
     visit.context.close()
 
 
@@ -149,3 +224,31 @@ def test_search_finds_the_adapter(html: Path, browser: Any) -> None:
     visit.context.close()
     assert any("method/learning.html" in link for link in found)
     assert visit.trouble == []
+
+
+@pytest.mark.browser
+def test_layers_are_switched_and_blended_by_keyboard(html: Path, browser: Any) -> None:
+    visit = Visit(browser, "phone", "dark")
+    page = visit.open(html / "results" / "patch.html")
+    layer = page.locator(".layer-stage img").nth(1)
+    switch, slider = page.get_by_label("IF", exact=True), page.get_by_label("Opacity of IF, percent")
+    assert not layer.is_visible()
+    switch.focus()
+    page.keyboard.press("Space")
+    assert layer.is_visible()
+    page.keyboard.press("Tab")
+    assert slider.evaluate("element => element === document.activeElement")
+    page.keyboard.press("ArrowLeft")
+    assert layer.evaluate("image => image.style.opacity") == "0.95"
+    visit.context.close()
+    assert visit.trouble == []
+
+
+@pytest.mark.browser
+def test_without_scripts_the_layers_are_a_list_of_pictures(html: Path, browser: Any) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto((html / "results" / "patch.html").as_uri())
+    assert page.locator(".layers li img").count() == page.locator(".layers li strong").count() == 8
+    assert all(image.is_visible() for image in page.locator(".layers li img").all())
+    context.close()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from allinsam_core.study import labels_page
+from allinsam_core.study import worth_page
 from allinsam_core.study.fragments import PALETTES
 
 
@@ -38,7 +38,7 @@ def results(write_run: Callable[..., Path]) -> Path:
 
 
 def test_each_source_meets_its_own_runs_and_the_training_images(results: Path) -> None:
-    truth, tight, random, ellipse = labels_page.measured(results)
+    truth, tight, random, ellipse = worth_page.measured(results)
     assert (truth.label_dice.mean, truth.final["dice"].mean) == (1, pytest.approx(0.75))
     assert (tight.label_dice.mean, tight.final["dice"].mean) == (pytest.approx(0.9), pytest.approx(0.65))
     assert (random.label_dice.mean, random.final["dice"].mean) == (pytest.approx(0.8), pytest.approx(0.5))
@@ -46,7 +46,7 @@ def test_each_source_meets_its_own_runs_and_the_training_images(results: Path) -
 
 
 def test_the_page_gets_four_lines_and_a_figure(results: Path) -> None:
-    found = labels_page.fragments(results)
+    found = worth_page.fragments(results)
     table = found.tables["labels"]
     assert "| the truth | 1.000 | 1.000 | **0.750** [0.700, 0.800]" in table
     assert "The worst labels (mini-SAM, random boxes) have a Dice of 0.800" in table
@@ -56,11 +56,11 @@ def test_the_page_gets_four_lines_and_a_figure(results: Path) -> None:
 
 
 def test_without_runs_the_page_says_so(tmp_path: Path) -> None:
-    assert "make study PROFILE=labels" in labels_page.fragments(tmp_path).tables["labels"]
+    assert "make study PROFILE=labels" in worth_page.fragments(tmp_path).tables["labels"]
 
 
 def test_missing_runs_are_named(results: Path) -> None:
     for path in (results / "labels").glob("unet_random*/*"):
         path.unlink()
     with pytest.raises(ValueError, match="unet_random with weak labels; `make study PROFILE=labels`"):
-        labels_page.measured(results)
+        worth_page.measured(results)
