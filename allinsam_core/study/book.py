@@ -10,7 +10,7 @@ from typing import Any
 
 import matplotlib as mpl
 
-from allinsam_core.study import audit_page, mini_sam_page, table3_page
+from allinsam_core.study import audit_page, mini_sam_page, noise_page, table3_page
 from allinsam_core.study.fragments import PALETTES, Draw, Fragments, Palette
 
 Section = Callable[[Path], Fragments]
@@ -19,6 +19,7 @@ SECTIONS: tuple[Section, ...] = (
     mini_sam_page.fragments,
     partial(table3_page.fragments, profile="mini"),
     partial(table3_page.fragments, profile="smoke"),
+    noise_page.fragments,
 )
 NUMBERS = "numbers.json"
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 from importlib.resources import files
 from itertools import product
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
@@ -14,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from allinsam_core.annotation.weak import WeakSettings
 from allinsam_core.baselines.otsu import OtsuSettings
 from allinsam_core.baselines.unet import UNetSettings
+from allinsam_core.data.corrupt import NoiseLaw
 from allinsam_core.learning.augment import AugmentSettings
 from allinsam_core.learning.instances import InstanceSettings
 from allinsam_core.learning.method import WindowSettings
@@ -24,7 +26,7 @@ from allinsam_core.refinement.method import MoclUNetSettings
 ProfileName = Literal["smoke", "choice", "mini", "paper"]
 PROFILES = get_args(ProfileName)
 Label = Literal["complete", "weak"]
-LATER_FIELDS = ("corrective",)  # not in the first records: unset, they leave a run's hash as it was
+LATER_FIELDS = ("corrective", "noise")  # not in the first records: unset, they leave a run's hash as it was
 
 
 class Frozen(BaseModel):
@@ -54,12 +56,23 @@ class AnnotatorSettings(Frozen):
 
 
 class DataSettings(Frozen):
-    """Which images. The fraction's rule and crop side are METHOD's reading of the paper's 4 % and 0.5 %."""
+    """Which images. The fraction's rule and crop side are METHOD's reading of the paper's 4 % and 0.5 %.
 
-    source: Literal["monuseg", "simulated"] = "monuseg"
+    source: "monuseg_20x" is MoNuSeg at half its resolution; "glomerulus" the simulated cohort's podocytes, with
+    `simulated` as the arguments of `glomerulus.cohort`.
+    """
+
+    source: Literal["monuseg", "monuseg_20x", "simulated", "glomerulus"] = "monuseg"
     rule: Literal["crops", "whole_image"] = "crops"
     crop: int = 200  # px
     simulated: dict[str, int] = Field(default_factory=lambda: {"train": 6, "val": 2, "test": 4, "size": 256})
+
+
+class NoiseSettings(Frozen):
+    """Errors put into the labels of training and validation: share of nuclei that give rise to one, and their law."""
+
+    rate: float = Field(ge=0, le=1)
+    law: NoiseLaw = NoiseLaw()
 
 
 Model = Annotated[SamSettings | UNetSettings | OtsuSettings | MoclUNetSettings, Field(discriminator="kind")]
@@ -86,6 +99,7 @@ class RunConfig(Frozen):
     scored: Literal["test", "val"] = "test"  # choices are made on "val", before any score on "test"
     eight_bit: bool = True  # score probabilities as the 8-bit images the paper's evaluator read
     corrective: CorrectiveSettings | None = None  # stage 3; None: plain training
+    noise: NoiseSettings | None = None  # None: labels without added errors
 
     @model_validator(mode="after")
     def _weak_labels_have_an_annotator(self) -> RunConfig:
@@ -106,7 +120,18 @@ class RunConfig(Frozen):
 
     @property
     def run_id(self) -> str:
+        if self.noise is not None:
+            return f"{self.data.source}-{self.method}-{self.noise.rate:g}-s{self.seed}-{self.hash}"
         return f"{self.method}-{self.label}-{self.fraction:g}-s{self.seed}-{self.hash}"
+
+    @property
+    def place(self) -> Path:
+        """The run's folder, relative to that of all results."""
+        return Path(self.profile, *(["noise"] if self.noise is not None else []), self.run_id)
+
+    @property
+    def simulated(self) -> bool:
+        return self.data.source in ("simulated", "glomerulus")
 
 
 class Profile(Frozen):

@@ -1,6 +1,6 @@
 """One run: data → method → fit → predict → score → rows and record.
 
-A run's folder is `results/<profile>/<run id>/` with `rows.csv` (one line per test image) and `run.json`
+A run's folder is `results/<profile>/<run id>/` (with noisy labels `results/<profile>/noise/<run id>/`) with `rows.csv` (one line per test image) and `run.json`
 (the record). The record is written last: where it exists the run is finished and is skipped, where it does
 not the run is done again, training from its last checkpoint.
 """
@@ -18,8 +18,9 @@ from tqdm import tqdm
 
 from allinsam_core.annotation import sam
 from allinsam_core.annotation.weak import weak_cases
-from allinsam_core.data import fractions, monuseg, simulate, splits
+from allinsam_core.data import fractions, glomerulus, monuseg, simulate, splits
 from allinsam_core.data.case import Case, Split
+from allinsam_core.data.corrupt import corrupt
 from allinsam_core.data.root import data_root
 from allinsam_core.learning import checkpoint, instances
 from allinsam_core.learning.method import Method, NetworkMethod
@@ -34,15 +35,20 @@ def cases(data: DataSettings, root: Path | None) -> dict[Split, list[Case]]:
     if data.source == "simulated":
         made = simulate.cohort(**data.simulated)
         return {split: [c for c in made if c.split == split] for split in ("train", "val", "test")}
+    if data.source == "glomerulus":
+        made = [patch.case("truth") for patch in glomerulus.cohort(**data.simulated)]
+        return {split: [c for c in made if c.split == split] for split in ("train", "val", "test")}
     folder = root if root is not None else data_root()
     found: dict[Split, list[Case]] = {split: monuseg.load(folder, split) for split in ("train", "val", "test")}
     splits.refuse_overlap(**found)
+    if data.source == "monuseg_20x":
+        found = {split: [case.halved() for case in images] for split, images in found.items()}
     return found
 
 
 def is_finished(config: RunConfig, results: Path) -> bool:
     """Whether the record of exactly this configuration is there. A record of another hash is an error."""
-    path = results / config.profile / config.run_id / "run.json"
+    path = results / config.place / "run.json"
     if not path.is_file():
         return False
     found = records.read(path)["config_hash"]
@@ -52,21 +58,28 @@ def is_finished(config: RunConfig, results: Path) -> bool:
 
 
 def execute(
-    config: RunConfig, results: Path, work: Path, root: Path | None = None, device: str = "auto", maps: bool = False
+    config: RunConfig,
+    results: Path,
+    work: Path,
+    root: Path | None = None,
+    device: str = "auto",
+    maps: bool = False,
+    data: dict[Split, list[Case]] | None = None,
 ) -> Path:
     """Do the run unless it is finished; returns its folder.
 
-    work: where checkpoints live (not for committing). maps: also keep 8-bit probability maps there.
+    work: where checkpoints live (not for committing). maps: also keep 8-bit probability maps there. data: the
+    images of `cases(config.data, root)`, where many runs share them.
     """
-    folder = results / config.profile / config.run_id
+    folder = results / config.place
     if is_finished(config, results):
         return folder
     started = time.time()
-    data = cases(config.data, root)
+    data = cases(config.data, root) if data is None else data
     labelled = {split: annotated(config, data[split], work / "weak") for split in ("train", "val")}
     train = training_part(config, labelled["train"])
     method = methods.build(config, device)
-    scratch = work / config.profile / config.run_id
+    scratch = work / config.place
     if isinstance(method, NetworkMethod):
         print(
             f"device {method.fabric.device}, precision {config.train.precision}, "
@@ -82,7 +95,7 @@ def execute(
         "config_hash": config.hash,
         "config": config.model_dump(mode="json"),
         "commit": records.commit(),
-        "simulated": config.data.source == "simulated",
+        "simulated": config.simulated,
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
         "environment": records.environment(getattr(getattr(method, "fabric", None), "device", "cpu")),
         "data": {name: {"images": len(part), "sha256": records.data_checksum(part)} for name, part in data.items()},
@@ -102,10 +115,13 @@ def execute(
 
 
 def annotated(config: RunConfig, images: list[Case], cache: Path) -> list[Case]:
-    """The images with the labels a method may learn from: the truth, or SAM's masks of the true boxes.
+    """The images with the labels a method may learn from: the truth, or SAM's masks of the true boxes, or with errors.
 
-    Label "weak" leaves no true mask to training or validation; only the test images keep theirs.
+    Label "weak" and noise leave no true mask to training or validation; only the test images keep theirs. Each seed
+    has errors of its own, the same for every method.
     """
+    if config.noise is not None:
+        images = [corrupt(case, config.noise.rate, config.seed, config.noise.law) for case in images]
     if config.annotator is None:
         return images
     annotator = sam.build(config.annotator.name, sam.weights_file(config.annotator.weights))

@@ -22,7 +22,7 @@ from allinsam_core.learning.train import TrainSettings
 from allinsam_core.refinement.corrective import CorrectiveSettings
 from allinsam_core.refinement.method import MoclUNetSettings
 from allinsam_core.study import config as study
-from allinsam_core.study.config import AnnotatorSettings, DataSettings, RunConfig, SamSettings
+from allinsam_core.study.config import AnnotatorSettings, DataSettings, NoiseSettings, RunConfig, SamSettings
 
 BASE = RunConfig(profile="smoke", method="unet", model=UNetSettings(channels=(4, 8)))
 ANNOTATOR = AnnotatorSettings()
@@ -45,6 +45,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "scored": {"scored": "val"},
     "eight_bit": {"eight_bit": False},
     "corrective": {"corrective": CorrectiveSettings()},
+    "noise": {"noise": NoiseSettings(rate=0.0)},
 }
 
 
@@ -102,6 +103,7 @@ def other(value: Any, annotation: Any) -> Any:
         ("model", OtsuSettings()),
         ("model", MoclUNetSettings()),
         ("corrective", CorrectiveSettings()),
+        ("noise", NoiseSettings(rate=0.2)),
         ("window", WindowSettings()),
         ("train", TrainSettings()),
         ("augment", AugmentSettings()),
