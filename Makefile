@@ -21,12 +21,14 @@ $(STAMP): pyproject.toml constraints.txt
 
 book: $(STAMP) ## Install, run the smoke study, build the book
 	@$(MAKE) --no-print-directory study PROFILE=smoke
+	OMP_NUM_THREADS=1 allinsam noise --profile smoke
 	@$(MAKE) --no-print-directory pages
 	@echo "The book: $(CURDIR)/book/_build/html/index.html   (make serve opens it on a local port)"
 
 pages: $(STAMP) ## Build the book from the results that are there
 	python -m allinsam_core.study.notebook run notebooks/experiment.ipynb book/runs/experiment.ipynb
 	python -m allinsam_core.study.notebook run notebooks/table3.ipynb book/runs/table3.ipynb
+	python -m allinsam_core.study.notebook run notebooks/mocl.ipynb book/runs/mocl.ipynb
 	allinsam book generate
 	jupyter-book build book -W -n --keep-going
 	allinsam book check book/_build/html

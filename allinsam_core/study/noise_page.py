@@ -76,7 +76,7 @@ def collect(results: Path, profile: str) -> pd.DataFrame:
             raise ValueError(f"{path}: scored on other test images than {other[:10]}…; delete the outdated runs")
         own = pd.read_csv(path.with_name("rows.csv"), dtype={"patient": str})
         own["patient"] = own["patient"].fillna(own["image"])
-        frames.append(own.assign(**place, fit_seconds=record["fit_seconds"], commit=record["commit"]))
+        frames.append(own.assign(**place, fit_seconds=record["fit_seconds"], label_dice=record["label_dice"]))
     if not frames:
         raise ValueError(f"{results / profile / 'noise'}: no finished run; `allinsam noise --profile {profile}`")
     return pd.concat(frames, ignore_index=True)
@@ -132,9 +132,9 @@ def _status(profile: str) -> str:
     if profile == "mini":
         return ""
     return (
-        ":::{warning}\nOnly the `smoke` runs are here: simulated data, a dozen training steps, one seed. Everything below "
-        "shows that the parts work and says **nothing** about MOCL. `allinsam noise --profile mini` makes the runs that "
-        "this page is for.\n:::\n"
+        ":::{warning}\nOnly the `smoke` runs are here: simulated data, a dozen training steps, one seed. Everything "
+        "below shows that the parts work and says **nothing** about MOCL. `allinsam noise --profile mini` makes the "
+        "runs that this page is for.\n:::\n"
     )
 
 
@@ -165,13 +165,15 @@ def _shown(gap: Point) -> str:
 
 def _cells(cells: list[Point], scores: pd.DataFrame) -> str:
     images = scores.groupby("source")["image"].nunique()
-    header = ["Data", "Errors per nucleus", "Loss", f"`{METRIC}`", "images × seeds", "clusters"]
+    labels = scores.groupby(["source", "rate"])["label_dice"].mean()
+    header = ["Data", "Errors per nucleus", "Dice of the labels", "Loss", f"`{METRIC}`", "images × seeds", "clusters"]
     lines = []
     for c in cells:
         mean = f"**{score(c.interval.mean, 3)}** [{score(c.interval.low, 3)}, {score(c.interval.high, 3)}]"
         n = f"{images[c.source]} × {c.seeds}"
-        lines.append([SOURCES[c.source], f"{c.rate:g}", f"`{c.variant}`", mean, n, str(c.interval.n)])
-    return markdown_table(header, lines, text_columns=3)
+        errors = [f"{c.rate:g}", score(labels[c.source, c.rate], 2)]
+        lines.append([SOURCES[c.source], *errors, f"`{c.variant}`", mean, n, str(c.interval.n)])
+    return markdown_table(header, lines, text_columns=4)
 
 
 def _differences(gaps: list[Point]) -> str:

@@ -1,8 +1,8 @@
 """One run: data → method → fit → predict → score → rows and record.
 
-A run's folder is `results/<profile>/<run id>/` (with noisy labels `results/<profile>/noise/<run id>/`) with `rows.csv` (one line per test image) and `run.json`
-(the record). The record is written last: where it exists the run is finished and is skipped, where it does
-not the run is done again, training from its last checkpoint.
+A run's folder is `results/<profile>/<run id>/`, of noisy labels `results/<profile>/noise/<run id>/`, with `rows.csv`
+(one line per test image) and `run.json` (the record). The record is written last: where it exists the run is
+finished and is skipped, where it does not the run is done again, training from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -106,6 +106,8 @@ def execute(
         "peak_memory_bytes": max(peak_memory(), learned.pop("peak_memory", 0)),
         "training": learned,
     }
+    if config.noise is not None:
+        record["label_dice"] = agreement(labelled["train"], data["train"])
     if isinstance(method, NetworkMethod):
         checkpoint.save(method.model, scratch / "trained.safetensors", config.base_weights, {"run": config.run_id})
     folder.mkdir(parents=True, exist_ok=True)
@@ -126,6 +128,12 @@ def annotated(config: RunConfig, images: list[Case], cache: Path) -> list[Case]:
         return images
     annotator = sam.build(config.annotator.name, sam.weights_file(config.annotator.weights))
     return [weak.case for weak in weak_cases(images, annotator, config.annotator.boxes, cache)]
+
+
+def agreement(drawn: list[Case], truth: list[Case]) -> float:
+    """Mean pixel Dice of annotations with the truth of the same images: how good the labels are that a run saw."""
+    pairs = zip(drawn, truth, strict=True)
+    return float(np.mean([pixel.evaluate(d.mask.astype(np.float32), t.mask).dice for d, t in pairs]))
 
 
 def training_part(config: RunConfig, train: list[Case]) -> list[Case]:

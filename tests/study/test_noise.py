@@ -104,6 +104,7 @@ def test_the_grid_goes_on_where_it_stopped(
     record = records.read(folders[1] / "run.json")
     assert record["config"]["corrective"]["variant"] == "ours"
     assert record["simulated"] is True
+    assert 0.2 < record["label_dice"] < 0.99
     assert record["parameters"]["trained"] > 1_000_000
     (folders[1] / "run.json").unlink()
     assert noise.execute("smoke", tmp_path / "results", tmp_path / "work", device="cpu") == folders

@@ -30,7 +30,7 @@ def write(tmp_path: Path) -> Write:
         rows = [{"image": f"i{n}", "patient": f"p{n}", "dice": value} for n, value in enumerate(dice)]
         pd.DataFrame(rows).to_csv(folder / "rows.csv", index=False)
         config = {"method": variant, "seed": seed, "data": {"source": source}, "noise": {"rate": rate}}
-        record = {"config_hash": hash, "config": config, "fit_seconds": 10.0, "commit": "abc"}
+        record = {"config_hash": hash, "config": config, "fit_seconds": 10.0, "label_dice": 1 - rate}
         (folder / "run.json").write_text(json.dumps({**record, "data": {"test": {"sha256": test}}}))
         return tmp_path / "results"
 
@@ -87,6 +87,7 @@ def test_smoke_runs_alone_conclude_nothing_and_say_so(write: Write) -> None:
     assert both.numbers["noise:profile"] == "mini"
     assert both.tables["noise_status"] == ""
     assert both.numbers["noise:runs"] == "2"
+    assert "| MoNuSeg at 20× | 0.4 | 0.60 | `ours` | **0.600** [0.5" in both.tables["noise_cells"]
 
 
 def test_what_cannot_be_collected(write: Write, tmp_path: Path) -> None:
