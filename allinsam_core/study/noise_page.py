@@ -64,7 +64,9 @@ def collect(results: Path, profile: str) -> pd.DataFrame:
     Raises ValueError, saying what to do, when there is none, when two records stand for one cell and seed, and when
     runs on one data set were scored on different test images.
     """
-    frames, seen, tests = [], {}, {}
+    frames: list[pd.DataFrame] = []
+    seen: dict[tuple[Any, ...], Path] = {}
+    tests: dict[str, str] = {}
     for path in sorted((results / profile / "noise").glob("*/run.json")):
         record = records.read(path)
         config = record["config"]
@@ -85,9 +87,11 @@ def collect(results: Path, profile: str) -> pd.DataFrame:
 def points(scores: pd.DataFrame, metric: str = METRIC) -> list[Point]:
     """Mean and 95 % bootstrap interval of every cell; a patient's (or slide's) images and seeds stay together."""
     found = []
-    for (source, rate, variant), group in scores.groupby(["source", "rate", "variant"], sort=False):
+    for _, group in scores.groupby(["source", "rate", "variant"], sort=False):
         interval = clustered_bootstrap_mean(group[metric].to_numpy(), group["patient"].tolist())
-        found.append(Point(str(source), float(rate), str(variant), interval, group["seed"].nunique()))
+        first = group.iloc[0]
+        place = str(first["source"]), float(first["rate"]), str(first["variant"])
+        found.append(Point(*place, interval, group["seed"].nunique()))
     return sorted(found, key=_order)
 
 

@@ -36,7 +36,8 @@ def cases(data: DataSettings, root: Path | None) -> dict[Split, list[Case]]:
         made = simulate.cohort(**data.simulated)
         return {split: [c for c in made if c.split == split] for split in ("train", "val", "test")}
     if data.source == "glomerulus":
-        made = [patch.case("truth") for patch in glomerulus.cohort(**data.simulated)]
+        counts: dict[str, Any] = dict(data.simulated)
+        made = [patch.case("truth") for patch in glomerulus.cohort(**counts)]
         return {split: [c for c in made if c.split == split] for split in ("train", "val", "test")}
     folder = root if root is not None else data_root()
     found: dict[Split, list[Case]] = {split: monuseg.load(folder, split) for split in ("train", "val", "test")}

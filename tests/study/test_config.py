@@ -91,6 +91,9 @@ def other(value: Any, annotation: Any) -> Any:
         return value + 1
     if isinstance(value, str):
         return value + "x"
+    if isinstance(value, BaseModel):
+        first = next(iter(type(value).model_fields))
+        return value.model_copy(update={first: getattr(value, first) + 1})
     return (*value, 3) if isinstance(value, tuple) else {**value, "size": 77}
 
 

@@ -60,7 +60,7 @@ def test_one_way_per_loss(demo: Demonstration) -> None:
     lines = figure.axes[0].get_lines()
     assert [line.get_label() for line in lines] == ["paper_eq5", "ours"]
     first, second = (np.stack(line.get_data(), 1) for line in lines)
-    assert np.array_equal(first, second)
+    assert first == pytest.approx(second)
     assert np.abs(first[1] - first[0]) == pytest.approx([10, 0])
     assert [text.get_text() for text in figure.axes[0].texts] == ["0", "10", "0", "10"]
 

