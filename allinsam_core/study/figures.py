@@ -19,12 +19,13 @@ from allinsam_core.study import tables
 from allinsam_core.study.fragments import LIGHT, Palette
 
 WIDTH = 4.8  # inches, legible on a phone
-MARKERS = {"allinsam": "o", "unet": "s", "scratch": "^", "nnunet": "D", "zeroshot": "v", "otsu": "x"}
+MARKERS = {"allinsam": "o", "unet": "s", "mocl_unet": "P", "scratch": "^", "nnunet": "D", "zeroshot": "v", "otsu": "x"}
 # Okabe & Ito's colour-blind-safe colours, two lists for light and dark pages
 COLOURS = {
     "light": {
         "allinsam": "#0b62a4",
         "unet": "#b54708",
+        "mocl_unet": "#8a6d00",
         "scratch": "#00684a",
         "zeroshot": "#7a3b73",
         "otsu": "#5b5b5b",
@@ -32,6 +33,7 @@ COLOURS = {
     "dark": {
         "allinsam": "#6cb6ff",
         "unet": "#ffa657",
+        "mocl_unet": "#e8cf5a",
         "scratch": "#4fd1a5",
         "zeroshot": "#e29bd6",
         "otsu": "#b8b8b8",

@@ -27,6 +27,7 @@ INSTANCE_METRICS = ("aji_kumar", "aji_plus", "pq", "f1_instance_50", "ap_50")
 METHOD_NAMES = {
     "allinsam": "All-in-SAM (mini-SAM)",
     "unet": "U-Net",
+    "mocl_unet": "MOCL residual U-Net",
     "scratch": "Same network, random weights, all trained",
     "zeroshot": "mini-SAM, no MoNuSeg training",
     "otsu": "Stain deconvolution + Otsu",
