@@ -126,7 +126,7 @@ def fragments(results: Path) -> Fragments:
             "noise_status": _status(profile),
             "noise_verdict": _verdict(profile, gaps),
             "noise_cells": _cells(cells, scores),
-            "noise_differences": _differences(gaps),
+            "noise_differences": _differences(profile, gaps),
         },
         figures={"noise_curve": partial(curve, cells)},
     )
@@ -180,10 +180,14 @@ def _cells(cells: list[Point], scores: pd.DataFrame) -> str:
     return markdown_table(header, lines, text_columns=4)
 
 
-def _differences(gaps: list[Point]) -> str:
+def _differences(profile: str, gaps: list[Point]) -> str:
     header = ["Data", "Errors per nucleus", "Loss", "difference to `none`", "verdict"]
-    lines = [[SOURCES[g.source], f"{g.rate:g}", f"`{g.variant}`", _shown(g), g.verdict] for g in gaps]
+    lines = [[SOURCES[g.source], f"{g.rate:g}", f"`{g.variant}`", _shown(g), _told(profile, g)] for g in gaps]
     return markdown_table(header, lines, text_columns=3)
+
+
+def _told(profile: str, gap: Point) -> str:
+    return gap.verdict if profile == "mini" else "–"
 
 
 def curve(cells: list[Point], palette: Palette) -> Figure:

@@ -82,6 +82,7 @@ def test_smoke_runs_alone_conclude_nothing_and_say_so(write: Write) -> None:
     assert smoke.numbers["noise:profile"] == "smoke"
     assert "Only the `smoke` runs are here" in smoke.tables["noise_status"]
     assert "cannot tell" in smoke.tables["noise_verdict"]
+    assert "better" not in smoke.tables["noise_differences"]
     write("none", PLAIN)
     both = noise_page.fragments(write("ours", PLAIN))
     assert both.numbers["noise:profile"] == "mini"
