@@ -21,11 +21,12 @@ $(STAMP): pyproject.toml constraints.txt
 
 book: $(STAMP) ## Install, run the smoke study, build the book
 	@$(MAKE) --no-print-directory study PROFILE=smoke
+	OMP_NUM_THREADS=1 allinsam noise --profile smoke
 	@$(MAKE) --no-print-directory pages
 	@echo "The book: $(CURDIR)/book/_build/html/index.html   (make serve opens it on a local port)"
 
 pages: $(STAMP) ## Build the book from the results that are there
-	@set -e; for name in annotation learning refinement experiment table3 table2; do \
+	@set -e; for name in annotation learning refinement experiment table3 table2 mocl; do \
 	  python -m allinsam_core.study.notebook run notebooks/$$name.ipynb book/runs/$$name.ipynb; done
 	allinsam book generate
 	jupyter-book build book -W -n --keep-going

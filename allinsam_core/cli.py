@@ -63,6 +63,19 @@ def run(
 
 
 @app.command()
+def noise(
+    profile: Annotated[str, typer.Option(help="smoke or mini.")] = "smoke",
+    results: Annotated[Path, typer.Option(help="Rows and run records.")] = Path("results"),
+    work: Annotated[Path, typer.Option(help="Checkpoints.")] = Path("work"),
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+) -> None:
+    """Quality against label errors, with and without MOCL: every run of the grid that is not finished."""
+    from allinsam_core.study.noise import execute
+
+    typer.echo(f"{len(execute(profile, results, work, device=device))} runs in {results / profile / 'noise'}")
+
+
+@app.command()
 def pretrain(
     out: Annotated[Path, typer.Option(help="Folder for checkpoints, weights and the record.")] = Path("work/pretrain"),
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -18,7 +18,7 @@ from allinsam_core.data.case import Case
 from allinsam_core.learning.augment import AugmentSettings, Batch, CropSampler
 from allinsam_core.learning.infer import probability
 from allinsam_core.learning.losses import LOSSES, Loss, double_sigmoid
-from allinsam_core.learning.train import TrainSettings, fit
+from allinsam_core.learning.train import Sample, StepLoss, TrainSettings, fit
 
 
 class Method(Protocol):
@@ -87,18 +87,10 @@ class NetworkMethod:
         self.fabric = Fabric(accelerator=self.device, devices=1)
 
     def fit(self, train: Sequence[Case], val: Sequence[Case], folder: Path) -> dict[str, Any]:
-        sampler = CropSampler(
-            train,
-            self.window.train_field or self.window.field,
-            self.window.size,
-            self.train.batch_size,
-            self.seed,
-            self.augment,
-        )
         history = fit(
             self.model,
-            sampler,
-            self._pixel_loss(LOSSES[self.loss]),
+            self.sampler(train),
+            self.step_loss(),
             self.train,
             folder,
             validate=lambda _: self.validate(val),
@@ -106,6 +98,26 @@ class NetworkMethod:
             fabric=self.fabric,
         )
         return dict(vars(history))
+
+    def sampler(self, train: Sequence[Case]) -> Sample:
+        """The batches to learn from."""
+        return CropSampler(
+            train,
+            self.window.train_field or self.window.field,
+            self.window.size,
+            self.train.batch_size,
+            self.seed,
+            self.augment,
+        )
+
+    def step_loss(self) -> StepLoss:
+        """What a training step minimises."""
+        loss: Loss = LOSSES[self.loss]
+        return lambda model, batch: loss(model(self.seen(batch)).float(), batch.mask)
+
+    def segmenter(self) -> nn.Module:
+        """What turns an image into one foreground logit per pixel."""
+        return self.model
 
     def validate(self, val: Sequence[Case]) -> dict[str, float]:
         """Mean loss (as configured) and Dice at 0.5 over whole validation images, tiled without overlap."""
@@ -136,7 +148,4 @@ class NetworkMethod:
         w = self.window
         self.model.to(self.fabric.device)
         with torch.autocast(self.fabric.device.type, torch.bfloat16, enabled=self.train.precision == "bf16"):
-            return probability(self.model, image, w.field, w.size, overlap, w.batch, self.fabric.device)
-
-    def _pixel_loss(self, loss: Loss) -> Callable[[nn.Module, Batch], torch.Tensor]:
-        return lambda model, batch: loss(model(self.seen(batch)).float(), batch.mask)
+            return probability(self.segmenter(), image, w.field, w.size, overlap, w.batch, self.fabric.device)

@@ -17,6 +17,7 @@ from allinsam_core.study import (
     labels_page,
     layers,
     mini_sam_page,
+    noise_page,
     rivals_page,
     side_pages,
     table2_page,
@@ -41,6 +42,7 @@ SECTIONS: tuple[Section, ...] = (
     side_pages.ablation,
     side_pages.draws,
     partial(table3_page.fragments, profile="smoke"),
+    noise_page.fragments,
 )
 NUMBERS = "numbers.json"
 

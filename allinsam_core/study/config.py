@@ -6,6 +6,7 @@ import hashlib
 import json
 from importlib.resources import files
 from itertools import product
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
@@ -19,14 +20,18 @@ from allinsam_core.baselines.nnunet import NnUNetSettings
 from allinsam_core.baselines.otsu import OtsuSettings
 from allinsam_core.baselines.unet import UNetSettings
 from allinsam_core.baselines.xie import XieSettings
+from allinsam_core.data.corrupt import NoiseLaw
 from allinsam_core.learning.augment import AugmentSettings
 from allinsam_core.learning.instances import InstanceSettings
 from allinsam_core.learning.method import WindowSettings
 from allinsam_core.learning.train import TrainSettings
+from allinsam_core.refinement.corrective import CorrectiveSettings
+from allinsam_core.refinement.method import MoclUNetSettings
 
 ProfileName = Literal["smoke", "choice", "mini", "labels", "ablation", "draws", "paper"]
 PROFILES = get_args(ProfileName)
 Label = Literal["complete", "weak"]
+LATER_FIELDS = ("corrective", "noise")  # not in the first records: unset, they leave a run's hash as it was
 
 
 class Frozen(BaseModel):
@@ -59,18 +64,30 @@ class AnnotatorSettings(Frozen):
 
 
 class DataSettings(Frozen):
-    """Which images. The fraction's rule and crop side are METHOD's reading of the paper's 4 % and 0.5 %."""
+    """Which images. The fraction's rule and crop side are METHOD's reading of the paper's 4 % and 0.5 %.
 
-    source: Literal["monuseg", "simulated"] = "monuseg"
+    source: "monuseg_20x" is MoNuSeg at half its resolution; "glomerulus" the simulated cohort's podocytes, with
+    `simulated` as the arguments of `glomerulus.cohort`.
+    """
+
+    source: Literal["monuseg", "monuseg_20x", "simulated", "glomerulus"] = "monuseg"
     rule: Literal["crops", "whole_image"] = "crops"
     crop: int = 200  # px
     simulated: dict[str, int] = Field(default_factory=lambda: {"train": 6, "val": 2, "test": 4, "size": 256})
+
+
+class NoiseSettings(Frozen):
+    """Errors put into the labels of training and validation: share of nuclei that give rise to one, and their law."""
+
+    rate: float = Field(ge=0, le=1)
+    law: NoiseLaw = NoiseLaw()
 
 
 AnyModel = (
     SamSettings
     | UNetSettings
     | OtsuSettings
+    | MoclUNetSettings
     | BoxesSettings
     | EllipseSettings
     | LViTSettings
@@ -101,6 +118,8 @@ class RunConfig(Frozen):
     instances: InstanceSettings = InstanceSettings()
     scored: Literal["test", "val"] = "test"  # choices are made on "val", before any score on "test"
     eight_bit: bool = True  # score probabilities as the 8-bit images the paper's evaluator read
+    corrective: CorrectiveSettings | None = None  # stage 3; None: plain training
+    noise: NoiseSettings | None = None  # None: labels without added errors
 
     @model_validator(mode="after")
     def _weak_labels_have_an_annotator(self) -> RunConfig:
@@ -113,12 +132,26 @@ class RunConfig(Frozen):
     @property
     def hash(self) -> str:
         """sha256 of the canonical JSON, first 10 hexadecimal digits."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        settings = self.model_dump(mode="json")
+        unset = {name for name in LATER_FIELDS if settings[name] is None}
+        settings = {name: value for name, value in settings.items() if name not in unset}
+        canonical = json.dumps(settings, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:10]
 
     @property
     def run_id(self) -> str:
+        if self.noise is not None:
+            return f"{self.data.source}-{self.method}-{self.noise.rate:g}-s{self.seed}-{self.hash}"
         return f"{self.method}-{self.label}-{self.fraction:g}-s{self.seed}-{self.hash}"
+
+    @property
+    def place(self) -> Path:
+        """The run's folder, relative to that of all results."""
+        return Path(self.profile, *(["noise"] if self.noise is not None else []), self.run_id)
+
+    @property
+    def simulated(self) -> bool:
+        return self.data.source in ("simulated", "glomerulus")
 
 
 class Profile(Frozen):

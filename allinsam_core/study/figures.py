@@ -22,6 +22,7 @@ WIDTH = 4.8  # inches, legible on a phone
 MARKERS = {
     "allinsam": "o",
     "unet": "s",
+    "mocl_unet": "*",
     "scratch": "^",
     "nnunet": "D",
     "zeroshot": "v",
@@ -34,6 +35,7 @@ COLOURS = {
     "light": {
         "allinsam": "#0b62a4",
         "unet": "#b54708",
+        "mocl_unet": "#8a6d00",
         "scratch": "#00684a",
         "zeroshot": "#7a3b73",
         "otsu": "#5b5b5b",
@@ -44,6 +46,7 @@ COLOURS = {
     "dark": {
         "allinsam": "#6cb6ff",
         "unet": "#ffa657",
+        "mocl_unet": "#e8cf5a",
         "scratch": "#4fd1a5",
         "zeroshot": "#e29bd6",
         "otsu": "#b8b8b8",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -15,9 +17,12 @@ from allinsam_core.baselines.unet import CentredUNet, UNetSettings
 from allinsam_core.baselines.xie import ResUNet, SelfSupervised, XieSettings
 from allinsam_core.learning.adapter import AdaptedSam
 from allinsam_core.learning.method import BoxPrompted, Method, NetworkMethod
+from allinsam_core.refinement.corrective import CorrectiveSettings, EmbeddingSam
+from allinsam_core.refinement.method import CorrectiveMethod, MoclUNetSettings, mocl_unet
 from allinsam_core.study.config import RunConfig, SamSettings
 
-NetworkSettings = SamSettings | UNetSettings | LViTSettings | XieSettings
+NetworkSettings = SamSettings | UNetSettings | LViTSettings | XieSettings | MoclUNetSettings
+SHARED = ("window", "train", "augment", "loss", "validation_loss")  # what a network method takes from a run
 
 
 def network(model: NetworkSettings, seed: int) -> nn.Module:
@@ -29,6 +34,8 @@ def network(model: NetworkSettings, seed: int) -> nn.Module:
         return LViT(model)
     if isinstance(model, XieSettings):
         return ResUNet(model)
+    if isinstance(model, MoclUNetSettings):
+        return mocl_unet(model, seed)
     base = (
         sam.build(model.name) if model.weights == "random" else sam.build(model.name, sam.weights_file(model.weights))
     )
@@ -46,35 +53,36 @@ def network(model: NetworkSettings, seed: int) -> nn.Module:
 
 def build(config: RunConfig, device: str = "auto") -> Method | BoxPrompted:
     """The method of a run, untrained. device: "auto", "cpu", "cuda" or "mps" (Lightning's accelerator names)."""
-    if isinstance(config.model, OtsuSettings):
-        return Otsu(config.model)
-    if isinstance(config.model, BoxesSettings):
-        return Boxes(config.model)
-    if isinstance(config.model, EllipseSettings):
-        return Ellipse(config.model)
-    if isinstance(config.model, NnUNetSettings):
-        return NnUNet(config.model, config.seed, device)
-    if isinstance(config.model, BedsSettings):
-        return _beds(config, config.model, device)
-    return _network_method(config, config.model, config.seed, device)
+    match config.model:
+        case OtsuSettings() as model:
+            return Otsu(model)
+        case BoxesSettings() as model:
+            return Boxes(model)
+        case EllipseSettings() as model:
+            return Ellipse(model)
+        case NnUNetSettings() as model:
+            return NnUNet(model, config.seed, device)
+        case BedsSettings() as model:
+            return _beds(config, model, device)
+        case model:
+            return _network_method(config, model, config.seed, device)
 
 
 def _network_method(config: RunConfig, model: NetworkSettings, seed: int, device: str) -> NetworkMethod:
+    shared: dict[str, Any] = {name: getattr(config, name) for name in SHARED} | {"seed": seed, "device": device}
+    net = network(model, seed)
+    if isinstance(model, MoclUNetSettings):
+        return CorrectiveMethod(net, **shared, corrective=config.corrective or CorrectiveSettings(variant="none"))
+    if config.corrective is not None:
+        if not isinstance(net, AdaptedSam):
+            raise ValueError(f"model {model.kind!r} gives no embedding to correct by; expected sam or mocl_unet")
+        return CorrectiveMethod(EmbeddingSam(net), **shared, corrective=config.corrective)
     form = NetworkMethod
     if isinstance(model, LViTSettings) and model.text == "oracle":
         form = OracleText
     if isinstance(model, XieSettings) and model.pretext is not None:
         form = SelfSupervised
-    return form(
-        network(model, seed),
-        window=config.window,
-        train=config.train,
-        augment=config.augment,
-        loss=config.loss,
-        validation_loss=config.validation_loss,
-        seed=seed,
-        device=device,
-    )
+    return form(net, **shared)
 
 
 def _beds(config: RunConfig, model: BedsSettings, device: str) -> Beds:

@@ -1,8 +1,8 @@
 """One run: data → method → fit → predict → score → rows and record.
 
-A run's folder is `results/<profile>/<run id>/` with `rows.csv` (one line per test image) and `run.json`
-(the record). The record is written last: where it exists the run is finished and is skipped, where it does
-not the run is done again, training from its last checkpoint.
+A run's folder is `results/<profile>/<run id>/`, of noisy labels `results/<profile>/noise/<run id>/`, with `rows.csv`
+(one line per test image) and `run.json` (the record). The record is written last: where it exists the run is
+finished and is skipped, where it does not the run is done again, training from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from allinsam_core.annotation import boxes, sam
 from allinsam_core.annotation.weak import weak_cases
 from allinsam_core.baselines.lvit import OracleText
 from allinsam_core.baselines.xie import SelfSupervised
-from allinsam_core.data import fractions, monuseg, simulate, splits
+from allinsam_core.data import fractions, glomerulus, monuseg, simulate, splits
 from allinsam_core.data.case import Case, Split
+from allinsam_core.data.corrupt import corrupt
 from allinsam_core.data.root import data_root
 from allinsam_core.learning import checkpoint, instances
 from allinsam_core.learning.method import BoxPrompted, Method, NetworkMethod
@@ -37,15 +38,21 @@ def cases(data: DataSettings, root: Path | None) -> dict[Split, list[Case]]:
     if data.source == "simulated":
         made = simulate.cohort(**data.simulated)
         return {split: [c for c in made if c.split == split] for split in ("train", "val", "test")}
+    if data.source == "glomerulus":
+        counts: dict[str, Any] = dict(data.simulated)
+        made = [patch.case("truth") for patch in glomerulus.cohort(**counts)]
+        return {split: [c for c in made if c.split == split] for split in ("train", "val", "test")}
     folder = root if root is not None else data_root()
     found: dict[Split, list[Case]] = {split: monuseg.load(folder, split) for split in ("train", "val", "test")}
     splits.refuse_overlap(**found)
+    if data.source == "monuseg_20x":
+        found = {split: [case.halved() for case in images] for split, images in found.items()}
     return found
 
 
 def is_finished(config: RunConfig, results: Path) -> bool:
     """Whether the record of exactly this configuration is there. A record of another hash is an error."""
-    path = results / config.profile / config.run_id / "run.json"
+    path = results / config.place / "run.json"
     if not path.is_file():
         return False
     found = records.read(path)["config_hash"]
@@ -55,21 +62,28 @@ def is_finished(config: RunConfig, results: Path) -> bool:
 
 
 def execute(
-    config: RunConfig, results: Path, work: Path, root: Path | None = None, device: str = "auto", maps: bool = False
+    config: RunConfig,
+    results: Path,
+    work: Path,
+    root: Path | None = None,
+    device: str = "auto",
+    maps: bool = False,
+    data: dict[Split, list[Case]] | None = None,
 ) -> Path:
     """Do the run unless it is finished; returns its folder.
 
-    work: where checkpoints live (not for committing). maps: also keep 8-bit probability maps there.
+    work: where checkpoints live (not for committing). maps: also keep 8-bit probability maps there. data: the
+    images of `cases(config.data, root)`, where many runs share them.
     """
-    folder = results / config.profile / config.run_id
+    folder = results / config.place
     if is_finished(config, results):
         return folder
     started = time.time()
-    data = cases(config.data, root)
+    data = cases(config.data, root) if data is None else data
     labelled = {split: annotated(config, data[split], work / "weak") for split in ("train", "val")}
     train = training_part(config, labelled["train"])
     method = methods.build(config, device)
-    scratch = work / config.profile / config.run_id
+    scratch = work / config.place
     if isinstance(method, NetworkMethod):
         print(
             f"device {method.fabric.device}, precision {config.train.precision}, "
@@ -87,7 +101,7 @@ def execute(
         "config_hash": config.hash,
         "config": config.model_dump(mode="json"),
         "commit": records.commit(),
-        "simulated": config.data.source == "simulated",
+        "simulated": config.simulated,
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
         "environment": records.environment(getattr(getattr(method, "fabric", None), "device", "cpu")),
         "data": {name: {"images": len(part), "sha256": records.data_checksum(part)} for name, part in data.items()},
@@ -98,6 +112,8 @@ def execute(
         "peak_memory_bytes": max(peak_memory(), learned.pop("peak_memory", 0)),
         "training": learned,
     }
+    if config.noise is not None:
+        record["label_dice"] = agreement(labelled["train"], data["train"])
     if isinstance(method, NetworkMethod):
         checkpoint.save(method.model, scratch / "trained.safetensors", config.base_weights, {"run": config.run_id})
     folder.mkdir(parents=True, exist_ok=True)
@@ -107,15 +123,24 @@ def execute(
 
 
 def annotated(config: RunConfig, images: list[Case], cache: Path) -> list[Case]:
-    """The images with the labels a method may learn from: the truth, or masks made from the true boxes.
+    """The images with the labels a method may learn from: the truth, or masks made from the true boxes, or with errors.
 
-    Label "weak" leaves no true mask to training or validation; only the test images keep theirs.
+    Label "weak" and noise leave no true mask to training or validation; only the test images keep theirs. Each seed
+    has errors of its own, the same for every method.
     """
+    if config.noise is not None:
+        images = [corrupt(case, config.noise.rate, config.seed, config.noise.law) for case in images]
     if config.annotator is None:
         return images
     asked = config.annotator
     annotator = None if asked.name == "ellipse" else sam.build(asked.name, sam.weights_file(asked.weights))
     return [weak.case for weak in weak_cases(images, annotator, asked.boxes, cache)]
+
+
+def agreement(drawn: list[Case], truth: list[Case]) -> float:
+    """Mean pixel Dice of annotations with the truth of the same images: how good the labels are that a run saw."""
+    pairs = zip(drawn, truth, strict=True)
+    return float(np.mean([pixel.evaluate(d.mask.astype(np.float32), t.mask).dice for d, t in pairs]))
 
 
 def training_part(config: RunConfig, train: list[Case]) -> list[Case]:
