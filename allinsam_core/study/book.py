@@ -10,13 +10,14 @@ from typing import Any
 
 import matplotlib as mpl
 
-from allinsam_core.study import audit_page, mini_sam_page, table3_page
+from allinsam_core.study import audit_page, mini_sam_page, table1_page, table3_page
 from allinsam_core.study.fragments import PALETTES, Draw, Fragments, Palette
 
 Section = Callable[[Path], Fragments]
 SECTIONS: tuple[Section, ...] = (
     audit_page.fragments,
     mini_sam_page.fragments,
+    table1_page.fragments,
     partial(table3_page.fragments, profile="mini"),
     partial(table3_page.fragments, profile="smoke"),
 )
