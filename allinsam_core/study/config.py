@@ -94,7 +94,8 @@ class RunConfig(Frozen):
     @property
     def hash(self) -> str:
         """sha256 of the canonical JSON, first 10 hexadecimal digits."""
-        return hash_of(self)
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:10]
 
     @property
     def run_id(self) -> str:
@@ -143,12 +144,6 @@ def profile(name: str) -> Profile:
         return Profile.model_validate(yaml.safe_load(source.read_text()))
     except ValidationError as error:
         raise ValueError(f"{source}: {error}") from error
-
-
-def hash_of(configuration: BaseModel) -> str:
-    """sha256 of a configuration's canonical JSON, first 10 hexadecimal digits."""
-    canonical = json.dumps(configuration.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()[:10]
 
 
 def merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:

@@ -25,8 +25,8 @@ from allinsam_core.data.errors import DataError
 from allinsam_core.data.inhouse import InHouse
 from allinsam_core.data.patch import CellType, Patch
 from allinsam_core.study import records
-from allinsam_core.study.config import AnnotatorSettings, hash_of
-from allinsam_core.study.molecular_config import CohortSettings, MolecularConfig
+from allinsam_core.study.config import AnnotatorSettings
+from allinsam_core.study.molecular_config import CohortSettings, MolecularConfig, hash_of
 
 VERSION = 1  # raised whenever the same settings give other patches or annotations
 # folder name → noise model; "expert" sees the marker, as everyone in the paper's workflow does (§3.1)

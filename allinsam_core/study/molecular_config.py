@@ -13,6 +13,8 @@ What the paper leaves open and is decided here (METHOD names no source for eithe
 
 from __future__ import annotations
 
+import hashlib
+import json
 from importlib.resources import files
 from itertools import product
 from pathlib import Path
@@ -27,7 +29,8 @@ from allinsam_core.learning.instances import InstanceSettings
 from allinsam_core.learning.method import WindowSettings
 from allinsam_core.learning.train import TrainSettings
 from allinsam_core.refinement.corrective import CorrectiveSettings
-from allinsam_core.study.config import AnnotatorSettings, Frozen, SamSettings, base_weights, hash_of, merged
+from allinsam_core.refinement.method import MoclUNetSettings
+from allinsam_core.study.config import AnnotatorSettings, Frozen, SamSettings, base_weights, merged
 
 MolecularProfileName = Literal["smoke", "mini", "paper"]
 
@@ -49,13 +52,6 @@ class CohortSettings(Frozen):
     sha256: str = ""
 
 
-class MoclSettings(Frozen):
-    """The earlier MOCL work's residual U-Net with a dynamic head; width 32 is the published network."""
-
-    kind: Literal["mocl"] = "mocl"
-    width: int = 32
-
-
 class MolecularConfig(Frozen):
     """Everything that decides a run's numbers.
 
@@ -72,7 +68,7 @@ class MolecularConfig(Frozen):
     drawn_by: tuple[str, ...]
     masks: AnnotatorSettings | None = None
     reference: str = "truth"
-    model: Annotated[MoclSettings | SamSettings, Field(discriminator="kind")]
+    model: Annotated[MoclUNetSettings | SamSettings, Field(discriminator="kind")]
     base_weights: str = ""  # sha256 of the weights the model stands on; "" where there are none
     corrective: CorrectiveSettings = CorrectiveSettings(variant="molecular_el")
     window: WindowSettings = WindowSettings()
@@ -147,6 +143,12 @@ class MolecularProfile(Frozen):
         cohort = {"source": "folder", "sha256": sha256, **dict.fromkeys(("podocyte", "mesangial", "slides"), 0)}
         common = {**self.common, "reference": reference, "cohort": {**cohort, "injured": 0, "size": 0}}
         return self.model_copy(update={"annotators": annotators, "common": common, "methods": methods})
+
+
+def hash_of(configuration: Frozen) -> str:
+    """sha256 of a configuration's canonical JSON, first 10 hexadecimal digits."""
+    canonical = json.dumps(configuration.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:10]
 
 
 def profile(name: str) -> MolecularProfile:

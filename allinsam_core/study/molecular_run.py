@@ -19,6 +19,7 @@ import pandas as pd
 from allinsam_core.data.case import Case, Split
 from allinsam_core.data.patch import Patch
 from allinsam_core.learning import instances
+from allinsam_core.learning.method import Method
 from allinsam_core.learning.train import peak_memory
 from allinsam_core.metrics import instance, pixel
 from allinsam_core.study import molecular_methods, records
@@ -109,7 +110,7 @@ def execute(config: MolecularConfig, cohort: MolecularCohort, results: Path, wor
 
 
 def score(
-    config: MolecularConfig, method: molecular_methods.CorrectiveMethod, patches: Sequence[Patch], test: Sequence[Case]
+    config: MolecularConfig, method: Method, patches: Sequence[Patch], test: Sequence[Case]
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Predict and score every test patch; and the run-length codes of one normal and one injured prediction."""
     rows: list[dict[str, Any]] = []

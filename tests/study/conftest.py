@@ -34,7 +34,7 @@ def tiny_grid() -> MolecularProfile:
             "train": {"steps": 2, "batch_size": 1},
             "window": {"field": 128, "size": 32},
         },
-        methods={"mocl": {"model": {"kind": "mocl", "width": 16}}},
+        methods={"mocl": {"model": {"kind": "mocl_unet", "width": 16}}},
     )
 
 
