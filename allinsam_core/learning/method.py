@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -14,10 +14,10 @@ from pydantic import BaseModel, ConfigDict
 from torch import nn
 
 from allinsam_core.data.case import Case
-from allinsam_core.learning.augment import AugmentSettings, Batch, CropSampler
+from allinsam_core.learning.augment import AugmentSettings, CropSampler
 from allinsam_core.learning.infer import probability
 from allinsam_core.learning.losses import LOSSES, Loss, double_sigmoid
-from allinsam_core.learning.train import TrainSettings, fit
+from allinsam_core.learning.train import Sample, StepLoss, TrainSettings, fit
 
 
 class Method(Protocol):
@@ -68,19 +68,10 @@ class NetworkMethod:
         self.fabric = Fabric(accelerator=self.device, devices=1)
 
     def fit(self, train: Sequence[Case], val: Sequence[Case], folder: Path) -> dict[str, Any]:
-        sampler = CropSampler(
-            train,
-            self.window.train_field or self.window.field,
-            self.window.size,
-            self.train.batch_size,
-            self.seed,
-            self.augment,
-        )
-        training_loss = LOSSES[self.loss]
         history = fit(
             self.model,
-            sampler,
-            _pixel_loss(training_loss),
+            self.sampler(train),
+            self.step_loss(),
             self.train,
             folder,
             validate=lambda _: self.validate(val),
@@ -88,6 +79,25 @@ class NetworkMethod:
             fabric=self.fabric,
         )
         return dict(vars(history))
+
+    def sampler(self, train: Sequence[Case]) -> Sample:
+        """The batches to learn from."""
+        return CropSampler(
+            train,
+            self.window.train_field or self.window.field,
+            self.window.size,
+            self.train.batch_size,
+            self.seed,
+            self.augment,
+        )
+
+    def step_loss(self) -> StepLoss:
+        """What a training step minimises."""
+        return _pixel_loss(LOSSES[self.loss])
+
+    def segmenter(self) -> nn.Module:
+        """What turns an image into one foreground logit per pixel."""
+        return self.model
 
     def validate(self, val: Sequence[Case]) -> dict[str, float]:
         """Mean loss (as configured) and Dice at 0.5 over whole validation images, tiled without overlap."""
@@ -110,8 +120,8 @@ class NetworkMethod:
         w = self.window
         self.model.to(self.fabric.device)
         with torch.autocast(self.fabric.device.type, torch.bfloat16, enabled=self.train.precision == "bf16"):
-            return probability(self.model, image, w.field, w.size, overlap, w.batch, self.fabric.device)
+            return probability(self.segmenter(), image, w.field, w.size, overlap, w.batch, self.fabric.device)
 
 
-def _pixel_loss(loss: Loss) -> Callable[[nn.Module, Batch], torch.Tensor]:
+def _pixel_loss(loss: Loss) -> StepLoss:
     return lambda model, batch: loss(model(batch.image).float(), batch.mask)

@@ -102,6 +102,7 @@ class EmbeddingSam(nn.Module):
     def __init__(self, sam: AdaptedSam) -> None:
         super().__init__()
         self.sam = sam
+        self.drawn = tuple(f"sam.{name}" for name in sam.drawn)
 
     def forward(self, image: torch.Tensor, task: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
         """image: (B, 3, H, W) in [0, 1]. Logits (B, 1, H, W) and embedding (B, C/8, 4H/patch, 4W/patch).

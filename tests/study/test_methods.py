@@ -10,6 +10,9 @@ from allinsam_core.baselines.otsu import Otsu, OtsuSettings
 from allinsam_core.baselines.unet import CentredUNet
 from allinsam_core.learning.adapter import AdaptedSam
 from allinsam_core.learning.method import NetworkMethod
+from allinsam_core.refinement.corrective import CorrectiveSettings, EmbeddingSam
+from allinsam_core.refinement.method import CorrectiveMethod, MoclUNetSettings
+from allinsam_core.refinement.network import MoclUNet
 from allinsam_core.study import methods
 from allinsam_core.study.config import RunConfig, SamSettings
 
@@ -47,3 +50,23 @@ def test_sams_settings_reach_the_adapter(tiny_sam: sam.Sam, monkeypatch: pytest.
     released = methods.network(SamSettings(reduction=8, as_released=True, weights="random"), 0)
     assert not torch.equal(released.fourier.positional_encoding_gaussian_matrix, matrix)
     assert asked == [("mini", "file of shipped"), ("mini",)]
+
+
+def test_corrective_learning_is_reached_by_configuration(
+    tiny_config: RunConfig, tiny_sam: sam.Sam, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = CorrectiveSettings(variant="ours", warmup=0.25)
+    unet = methods.build(tiny_config.model_copy(update={"model": MoclUNetSettings(width=16), "corrective": ours}))
+    assert isinstance(unet, CorrectiveMethod)
+    assert isinstance(unet.model, MoclUNet)
+    assert unet.corrective == ours
+    plain = methods.build(tiny_config.model_copy(update={"model": MoclUNetSettings(width=16)}))
+    assert isinstance(plain, CorrectiveMethod)
+    assert plain.corrective.variant == "none"
+    monkeypatch.setattr(sam, "weights_file", lambda weights: weights)
+    monkeypatch.setattr(sam, "build", lambda *arguments: tiny_sam)
+    adapter = methods.build(tiny_config.model_copy(update={"model": SamSettings(reduction=8), "corrective": ours}))
+    assert isinstance(adapter, CorrectiveMethod)
+    assert isinstance(adapter.model, EmbeddingSam)
+    with pytest.raises(ValueError, match="'unet' gives no embedding"):
+        methods.build(tiny_config.model_copy(update={"corrective": ours}))

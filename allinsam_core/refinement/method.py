@@ -1,0 +1,60 @@
+"""Corrective learning as a method of the study: the common network method with a schedule and a corrective loss.
+
+    CorrectiveMethod(mocl_unet(MoclUNetSettings(), seed), window=…, train=…, augment=…, corrective=…)
+    CorrectiveMethod(EmbeddingSam(AdaptedSam(sam)), …)
+
+Windows, training loop, resumption and prediction are `NetworkMethod`'s. Validation compares with the labels it is
+given through the method's plain `loss`, whatever the variant, so that variants are chosen by one measure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import nn
+
+from allinsam_core.data.case import Case
+from allinsam_core.learning.method import NetworkMethod
+from allinsam_core.learning.train import StepLoss
+from allinsam_core.refinement.corrective import CorrectiveSettings, Foreground, Scheduled, step_loss
+from allinsam_core.refinement.network import MoclUNet
+
+
+class MoclUNetSettings(BaseModel):
+    """The earlier work's residual U-Net. width: channels at full resolution; 32 is the published network."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["mocl_unet"] = "mocl_unet"
+    width: int = 32
+
+
+def mocl_unet(settings: MoclUNetSettings, seed: int) -> MoclUNet:
+    """The network for one cell type, with the initial weights that `seed` gives."""
+    torch.manual_seed(seed)
+    return MoclUNet(tasks=1, width=settings.width)
+
+
+@dataclass
+class CorrectiveMethod(NetworkMethod):
+    """A network that gives (logits, E), trained plainly for `corrective.warmup` of the steps, then correctively.
+
+    model: `MoclUNet` or `EmbeddingSam`. Every case's instances are the (noisy) annotation of one cell type; with
+    several types, one method each.
+    """
+
+    corrective: CorrectiveSettings = field(default_factory=CorrectiveSettings)
+
+    def sampler(self, train: Sequence[Case]) -> Scheduled:
+        batches = self.train.steps * self.train.accumulate * self.fabric.world_size
+        return Scheduled([super().sampler(train)], batches)
+
+    def step_loss(self) -> StepLoss:
+        return step_loss(self.corrective)
+
+    def segmenter(self) -> nn.Module:
+        return Foreground(self.model)
