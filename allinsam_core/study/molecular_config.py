@@ -128,8 +128,12 @@ class MolecularProfile(Frozen):
 
     def grid(self) -> list[MolecularConfig]:
         """Every run of the profile."""
+        return [self.run(*point) for point in self.points()]
+
+    def points(self) -> list[tuple[str, str, str, int]]:
+        """(method, annotator, cell type, seed) of every run."""
         return [
-            self.run(method, *point)
+            (method, *point)
             for method, own in self.methods.items()
             for point in product(own.get("annotators", self.annotators), CELL_TYPES, self.seeds)
         ]

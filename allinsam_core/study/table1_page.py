@@ -83,7 +83,7 @@ def _numbers(scores: pd.DataFrame, results: Path, profile: str) -> dict[str, str
 
 def _status(scores: pd.DataFrame, profile: str) -> str:
     """What the reader looks at: which profile, how much of its grid, and what that allows to say."""
-    done, planned = scores["run"].nunique(), len(molecular_config.profile(profile).grid())
+    done, planned = scores["run"].nunique(), len(molecular_config.profile(profile).points())
     part = "" if done == planned else f" **{done} of the profile's {planned} runs are finished.**"
     if profile == "smoke":
         text = (
