@@ -48,7 +48,10 @@ def row_means(scores: pd.DataFrame, metric: str, palette: Palette = LIGHT) -> Fi
         axes.tick_params(labelsize=7.5)
     panels[0].set_yticks(range(len(rows)), [f"{table1.METHOD_NAMES.get(m, m)}, {a.lower()}" for m, a in rows])
     panels[0].invert_yaxis()
-    panels[0].legend(fontsize=7, loc="lower left", labelcolor=palette.ink)
+    handles, names = panels[0].get_legend_handles_labels()
+    figure.legend(
+        handles, names, loc="outside lower center", fontsize=7.5, ncols=2, labelcolor=palette.ink, frameon=False
+    )
     return figure
 
 
@@ -99,32 +102,31 @@ def figure3(found: list[Example], palette: Palette = LIGHT) -> Figure:
     panels = figure.subplots(2 * len(found), 4, squeeze=False)
     for at, example in enumerate(found):
         patch, kind = example.patch, "injured" if example.patch.injured else "normal"
+        pas = few_colours(patch.pas)
         drawn = {who: patch.masks[who][patch.cell_type] for who in ("expert", "student1", "lay")}
         pictures = [
-            (f"PAS, {kind} (simulated)", patch.pas),
+            (f"PAS, {kind} (simulated)", pas),
             ("IF (simulated)", patch.molecular),
-            ("expert, with IF", outlined(patch.pas, drawn["expert"])),
-            ("student, with IF", outlined(patch.pas, drawn["student1"])),
-            ("lay, without IF", outlined(patch.pas, drawn["lay"])),
-            ("SAM, student's boxes", outlined(patch.pas, example.from_boxes)),
+            ("expert, with IF", outlined(pas, drawn["expert"])),
+            ("student, with IF", outlined(pas, drawn["student1"])),
+            ("lay, without IF", outlined(pas, drawn["lay"])),
+            ("SAM, student's boxes", outlined(pas, example.from_boxes)),
         ]
         for method in ("mocl", "allinsam"):
             if method in example.predictions:
-                both = outlined(
-                    outlined(patch.pas, patch.masks["truth"][patch.cell_type], CYAN), example.predictions[method]
-                )
+                both = outlined(outlined(pas, patch.masks["truth"][patch.cell_type], CYAN), example.predictions[method])
                 pictures.append((f"{table1.METHOD_NAMES[method]}, students", both))
         for axes in panels[2 * at : 2 * at + 2].ravel():
             axes.set_axis_off()
         for axes, (title, picture) in zip(panels[2 * at : 2 * at + 2].ravel(), pictures, strict=False):
-            axes.imshow(few_colours(picture), interpolation="nearest")
+            axes.imshow(np.asarray(picture), interpolation="none")  # embedded as it is
             axes.set_title(title, fontsize=8, color=palette.ink)
     return figure
 
 
-def few_colours(picture: np.ndarray | None, colours: int = 96) -> np.ndarray:
+def few_colours(picture: np.ndarray, colours: int = 64) -> np.ndarray:
     """A picture (H, W, 3) uint8 in so few colours that a page can carry sixteen of them."""
-    return np.asarray(Image.fromarray(np.asarray(picture)).quantize(colours).convert("RGB"))
+    return np.asarray(Image.fromarray(picture).quantize(colours).convert("RGB"))
 
 
 def outlined(image: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int] = YELLOW) -> np.ndarray:
