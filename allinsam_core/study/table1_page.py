@@ -143,7 +143,13 @@ def _comparisons(by_metric: dict[str, list[Comparison]], with_paper: bool) -> st
                 f"**{signed(c.interval.mean, 3)}**{paper}", interval(c.interval), _p(c.wilcoxon.p_holm),
                 signed(c.effect, 2), _p(c.equivalence.p_value),
             ])  # fmt: skip
-    return markdown_table(header, lines, text_columns=3) if lines else "No such pair of rows in these runs.\n"
+    return _table(header, lines, text_columns=3)
+
+
+def _table(header: list[str], lines: list[list[str]], text_columns: int) -> str:
+    """The table; where these runs hold no such rows, a line that says so, as the page needs a table."""
+    none = ["none in these runs", *["–"] * (len(header) - 1)]
+    return markdown_table(header, lines or [none], text_columns)
 
 
 def _labels(quality: pd.DataFrame) -> str:
@@ -162,7 +168,7 @@ def _procedure(scores: pd.DataFrame) -> str:
         [_name(row), cell_type, signed(test.difference, 3), _p(test.p_value), str(test.n)]
         for row, cell_type, test in found
     ]
-    return markdown_table(header, lines, text_columns=2) if lines else "The reference row has no run yet.\n"
+    return _table(header, lines, text_columns=2)
 
 
 def _answers(compared: dict[str, dict[str, list[Comparison]]]) -> str:

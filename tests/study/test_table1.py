@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -104,6 +105,15 @@ def test_the_page_says_what_it_stands_on(tiny_results: Path, tmp_path: Path) -> 
     assert "4 of the profile's 72 runs are finished" in mini.tables["table1_status"]
     assert "MOCL, students, podocyte" in mini.tables["table1_answers"]
     assert mini.numbers.keys() == smoke.numbers.keys()  # so that the page builds from either
+
+
+def test_the_page_names_what_is_generated(tiny_results: Path) -> None:
+    page = (Path(__file__).parents[2] / "book" / "results" / "table1.md").read_text()
+    made = table1_page.fragments(tiny_results)
+    assert set(re.findall(r"\{num\}`(table1:[^`]+)`", page)) <= made.numbers.keys()
+    assert set(re.findall(r"_generated/(table1_\w+)\.md", page)) == made.tables.keys()
+    assert set(re.findall(r"_generated/(table1_\w+)\n", page)) == made.figures.keys()
+    assert "none in these runs" in made.tables["table1_guidance"]
 
 
 def test_figure_3s_counterpart_shows_both_kinds(tiny_results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
