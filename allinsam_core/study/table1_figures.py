@@ -106,7 +106,7 @@ def figure3(found: list[Example], palette: Palette = LIGHT) -> Figure:
         drawn = {who: patch.masks[who][patch.cell_type] for who in ("expert", "student1", "lay")}
         pictures = [
             (f"PAS, {kind} (simulated)", pas),
-            ("IF (simulated)", patch.molecular),
+            ("IF (simulated)", np.asarray(patch.molecular) & 0xF0),
             ("expert, with IF", outlined(pas, drawn["expert"])),
             ("student, with IF", outlined(pas, drawn["student1"])),
             ("lay, without IF", outlined(pas, drawn["lay"])),
@@ -124,7 +124,7 @@ def figure3(found: list[Example], palette: Palette = LIGHT) -> Figure:
     return figure
 
 
-def few_colours(picture: np.ndarray, colours: int = 64) -> np.ndarray:
+def few_colours(picture: np.ndarray, colours: int = 24) -> np.ndarray:
     """A picture (H, W, 3) uint8 in so few colours that a page can carry sixteen of them."""
     return np.asarray(Image.fromarray(picture).quantize(colours).convert("RGB"))
 
