@@ -8,10 +8,10 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help book pages study test lint lab serve lock clean
+.PHONY: help book pages study study-table1 test lint lab serve lock clean
 
 help: ## This list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/' | expand -t 18
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## /  make \1\t/' | expand -t 18
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"{sys.executable} is Python {v[0]}.{v[1]}; this project needs 3.11, 3.12 or 3.13: make PYTHON=python3.12 ...")'
@@ -22,12 +22,14 @@ $(STAMP): pyproject.toml constraints.txt
 book: $(STAMP) ## Install, run the smoke study, build the book
 	@$(MAKE) --no-print-directory study PROFILE=smoke
 	OMP_NUM_THREADS=1 allinsam noise --profile smoke
+	@$(MAKE) --no-print-directory study-table1 PROFILE=smoke
 	@$(MAKE) --no-print-directory pages
 	@echo "The book: $(CURDIR)/book/_build/html/index.html   (make serve opens it on a local port)"
 
 pages: $(STAMP) ## Build the book from the results that are there
 	@set -e; for name in annotation learning refinement experiment table3 table2 mocl; do \
 	  python -m allinsam_core.study.notebook run notebooks/$$name.ipynb book/runs/$$name.ipynb; done
+	python -m allinsam_core.study.notebook run notebooks/table1.ipynb book/runs/table1.ipynb -p execute=false -p profile=$(if $(wildcard results/mini/table1/*/run.json),mini,smoke)
 	allinsam book generate
 	jupyter-book build book -W -n --keep-going
 	allinsam book check book/_build/html
@@ -35,6 +37,9 @@ pages: $(STAMP) ## Build the book from the results that are there
 study: $(STAMP) ## Run a whole profile, resumable: make study PROFILE=smoke|mini|ablation|draws|paper
 	@snakemake --unlock -s workflow/Snakefile --config profile=$(PROFILE) >/dev/null 2>&1 || true
 	snakemake -s workflow/Snakefile --profile workflow/profiles/local --config profile=$(PROFILE)
+
+study-table1: $(STAMP) ## The molecular arm (Table 1), resumable: make study-table1 PROFILE=smoke|mini|paper
+	python -m allinsam_core.study.notebook run notebooks/table1.ipynb work/$(PROFILE)/table1.ipynb -p profile=$(PROFILE)
 
 test: $(STAMP) ## Run the tests
 	pytest

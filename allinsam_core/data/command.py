@@ -12,7 +12,7 @@ import typer
 
 from allinsam_core.data import check as checking
 from allinsam_core.data import fetch as fetching
-from allinsam_core.data import manifest
+from allinsam_core.data import inhouse, manifest
 from allinsam_core.data.errors import DataError
 from allinsam_core.data.root import data_root
 
@@ -85,6 +85,18 @@ def check(
             _print(report)
     if any(report.status == "problem" for report in reports) or all(report.status == "absent" for report in reports):
         raise typer.Exit(1)
+
+
+@app.command("check-inhouse")
+def check_inhouse(
+    folder: Annotated[Path, typer.Argument(help="Your PAS and IF patches, laid out as `bring your own slides` says.")],
+) -> None:
+    """Say what a folder of your own slides still lacks, one line each; status 1 when it lacks anything."""
+    problems = inhouse.check(folder)
+    for problem in problems:
+        typer.echo(problem)
+    typer.echo(f"{folder}: {len(problems)} problem(s)" if problems else f"{folder}: ready")
+    raise typer.Exit(1 if problems else 0)
 
 
 def _print(report: checking.Report) -> None:

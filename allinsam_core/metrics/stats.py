@@ -25,6 +25,23 @@ class Interval:
 
 
 @dataclass(frozen=True, slots=True)
+class Equivalence:
+    """Two one-sided t tests of a mean difference against ±margin; p_value is the larger of the two.
+
+    low, high: the interval of confidence 1 − 2α (α = 0.05: 90 %); equivalent: it lies within ±margin, the same as
+    p_value < α. n: differences. With fewer than two, p_value and the interval are NaN and nothing is equivalent.
+    """
+
+    margin: float
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    equivalent: bool
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
 class PairedTest:
     """Two-sided Wilcoxon signed-rank test of first − second over n pairs, n_nonzero of which differ.
 
@@ -131,6 +148,51 @@ def paired_wilcoxon_against(reference: ArrayLike, rivals: Mapping[str, ArrayLike
     tests = {name: paired_wilcoxon(reference, values) for name, values in rivals.items()}
     adjusted = holm([test.p_value for test in tests.values()])
     return {name: replace(test, p_holm=float(p)) for (name, test), p in zip(tests.items(), adjusted, strict=True)}
+
+
+def rank_biserial(first: ArrayLike, second: ArrayLike) -> float:
+    """Matched-pairs rank-biserial correlation, −1 … 1: (R₊ − R₋) / (R₊ + R₋) of Wilcoxon's ranks of first − second.
+
+    Kerby (Comprehensive Psychology 2014): the share of rank sums in favour of first less that against it. Zero
+    differences are left out; 0 where no pair differs. Arguments as in `paired_wilcoxon`.
+    """
+    difference = _finite(first, "first") - _finite(second, "second")
+    difference = difference[difference != 0]
+    if not len(difference):
+        return 0.0
+    ranks = stats.rankdata(np.abs(difference))
+    return float(np.sign(difference) @ ranks / ranks.sum())
+
+
+def equivalence(differences: ArrayLike, margin: float, *, alpha: float = 0.05) -> Equivalence:
+    """Schuirmann's two one-sided tests (J Pharmacokinet Biopharm 1987) that a mean difference lies within ±margin.
+
+    differences: (n,) finite, independent units: where images come in clusters, pass one mean per cluster. Equal
+    differences have an interval of width zero.
+    """
+    differences = _finite(differences, "differences")
+    if not margin > 0:
+        raise ValueError(f"margin is {margin}, expected a difference > 0 that would not matter")
+    n, mean = len(differences), float(differences.mean())
+    if n < 2:
+        return Equivalence(margin, mean, float("nan"), float("nan"), float("nan"), False, n)
+    error = float(differences.std(ddof=1) / np.sqrt(n))
+    reach = float(stats.t.ppf(1 - alpha, n - 1)) * error
+    if error == 0:
+        p_value = 0.0 if abs(mean) < margin else 1.0
+    else:
+        p_value = float(stats.t.sf((margin - abs(mean)) / error, n - 1))
+    return Equivalence(margin, mean, mean - reach, mean + reach, p_value, p_value < alpha, n)
+
+
+def wilcoxon_against_number(values: ArrayLike, number: float) -> PairedTest:
+    """Wilcoxon's signed-rank test of values against one fixed number.
+
+    Not a comparison of two methods: the number's own uncertainty is ignored and nothing is paired. It is here because
+    the paper's Table 1 describes it; a method with skewed scores can differ "significantly" from its own mean.
+    """
+    values = _finite(values, "values")
+    return paired_wilcoxon(values, np.full(len(values), float(number)))
 
 
 def _finite(values: ArrayLike, name: str) -> np.ndarray:

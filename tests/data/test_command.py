@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from typer.testing import CliRunner, Result
 
-from allinsam_core.data import monuseg
+from allinsam_core.data import glomerulus, inhouse, monuseg
 from allinsam_core.data.command import app
 
 Build = Callable[[str], Path]
@@ -25,6 +27,18 @@ def test_list_names_every_artefact(tmp_path: Path) -> None:
     text = call("list", "--root", str(tmp_path))
     assert text.exit_code == 0
     assert "CC BY-NC-SA 4.0, non-commercial" in text.stdout
+
+
+def test_a_folder_of_own_slides_is_told_what_it_lacks(tmp_path: Path) -> None:
+    empty = call("check-inhouse", str(tmp_path))
+    assert empty.exit_code == 1
+    assert "slides.csv: no such file" in empty.stdout
+    slide = glomerulus.cohort(1, 1, slides=1, injured=0, size=128)
+    drawn = [replace(p, masks={"expert": {p.cell_type: np.zeros((128, 128), bool)}}) for p in slide]
+    inhouse.write(tmp_path, drawn)
+    ready = call("check-inhouse", str(tmp_path))
+    assert ready.exit_code == 0, ready.stdout
+    assert ready.stdout == f"{tmp_path}: ready\n"
 
 
 def test_fetch_reports_an_error_in_one_line(tmp_path: Path) -> None:

@@ -10,9 +10,12 @@ import pytest
 from allinsam_core.metrics.stats import (
     bootstrap_mean,
     clustered_bootstrap_mean,
+    equivalence,
     holm,
     paired_wilcoxon,
     paired_wilcoxon_against,
+    rank_biserial,
+    wilcoxon_against_number,
 )
 
 
@@ -111,6 +114,41 @@ def test_family_of_rivals() -> None:
     assert tests["worse"].p_value == pytest.approx(2 / 64)
     assert tests["worse"].p_holm == pytest.approx(4 / 64)
     assert tests["same"].p_holm == 1.0
+
+
+def test_rank_biserial_by_hand() -> None:
+    # differences 3, −1, 2, 0: ranks of |d| without the zero are 3, 1, 2, so (3 + 2 − 1) / 6
+    assert rank_biserial([3, 0, 2, 5], [0, 1, 0, 5]) == pytest.approx(4 / 6)
+    assert rank_biserial([1, 2], [0, 0]) == 1.0
+    assert rank_biserial([0.5], [0.5]) == 0.0
+
+
+def test_equivalence_in_closed_form() -> None:
+    # mean .01, standard error .01, one degree of freedom: t = (.05 − .01) / .01 = 4, P(T > 4) = ½ − atan(4) / π
+    found = equivalence([0.0, 0.02], 0.05)
+    assert found.p_value == pytest.approx(0.5 - math.atan(4) / math.pi)
+    reach = 0.01 * math.tan(math.pi * 0.45)  # the 95 % point of Student's t with one degree of freedom
+    assert (found.low, found.high) == pytest.approx((0.01 - reach, 0.01 + reach))
+    assert not found.equivalent
+    assert equivalence([-0.02, 0.0], 0.05).p_value == pytest.approx(found.p_value)  # either side
+    assert equivalence([0.001, -0.001] * 10, 0.02).equivalent
+    assert not equivalence([0.03, 0.031] * 10, 0.02).equivalent  # surely different is not equivalent
+
+
+def test_equivalence_without_spread_and_of_one() -> None:
+    assert equivalence([0.01, 0.01], 0.02).equivalent
+    assert not equivalence([0.02, 0.02], 0.02).equivalent
+    one = equivalence([0.0], 0.02)
+    assert math.isnan(one.p_value)
+    assert not one.equivalent
+    with pytest.raises(ValueError, match="margin is 0"):
+        equivalence([0.1], 0)
+
+
+def test_a_skewed_sample_differs_from_its_own_mean() -> None:
+    skewed = np.array([0.1, *np.linspace(0.80, 0.83, 19)])
+    assert wilcoxon_against_number(skewed, float(skewed.mean())).p_value < 0.05  # the paper's procedure's defect
+    assert paired_wilcoxon(skewed, skewed).p_value == 1.0
 
 
 def test_bad_input_is_named() -> None:

@@ -13,9 +13,45 @@ from allinsam_core.baselines.unet import UNetSettings
 from allinsam_core.learning.method import WindowSettings
 from allinsam_core.learning.train import TrainSettings
 from allinsam_core.study.config import DataSettings, RunConfig
+from allinsam_core.study.molecular_cohort import prepare
+from allinsam_core.study.molecular_config import MolecularProfile
+from allinsam_core.study.molecular_run import execute_grid
 from allinsam_core.study.tables import INSTANCE_METRICS, TABLE3_METRICS
 
 WriteRun = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def tiny_grid() -> MolecularProfile:
+    """Two annotators and one small U-Net, two steps; six slides of one patch per cell type."""
+    return MolecularProfile(
+        name="smoke",
+        about="for tests",
+        seeds=(0,),
+        annotators={"Expert": ("expert",), "Students": ("student1", "student2", "student3")},
+        common={
+            "cohort": {"podocyte": 6, "mesangial": 6, "slides": 6, "injured": 3, "size": 128},
+            "train": {"steps": 2, "batch_size": 1},
+            "window": {"field": 128, "size": 32},
+        },
+        methods={"mocl": {"model": {"kind": "mocl_unet", "width": 16}}},
+    )
+
+
+@pytest.fixture(scope="session")
+def cohort_work(tiny_grid: MolecularProfile, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A work folder in which the tiny grid's cohort is ready."""
+    work = tmp_path_factory.mktemp("work")
+    prepare(tiny_grid.grid()[0].cohort, work)
+    return work
+
+
+@pytest.fixture(scope="session")
+def tiny_results(tiny_grid: MolecularProfile, cohort_work: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results of the tiny grid."""
+    results = tmp_path_factory.mktemp("results")
+    execute_grid(tiny_grid, results, cohort_work, device="cpu")
+    return results
 
 
 @pytest.fixture

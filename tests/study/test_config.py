@@ -166,6 +166,14 @@ def test_merging_by_hand() -> None:
     assert base["train"] == {"steps": 3, "clip": 1}
 
 
+def test_committed_runs_keep_their_names() -> None:
+    records = sorted((Path(__file__).parents[2] / "results" / "mini").glob("*/run.json"))
+    assert records
+    for path in records:
+        written = json.loads(path.read_text())
+        assert RunConfig.model_validate(written["config"]).hash == written["config_hash"], path
+
+
 # ---- profiles
 
 

@@ -14,8 +14,12 @@ import papermill
 import pytest
 from typer.testing import CliRunner
 
-from allinsam_core.study import config, notebook
+from allinsam_core.data import inhouse
+from allinsam_core.data.errors import DataError
+from allinsam_core.study import config, molecular_config, notebook
 from allinsam_core.study.config import RunConfig
+from allinsam_core.study.molecular_cohort import MolecularCohort
+from allinsam_core.study.molecular_config import MolecularProfile
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -138,6 +142,24 @@ def test_table_2_is_drawn_from_records(write_run: Callable[..., Path]) -> None:
         results = write_run("unet", 1.0, seed, {"a": 0.6, "b": 0.7})
     space = run_cells(ROOT / "notebooks" / "table2.ipynb", profile="mini", results=str(results))
     assert len(space["lines"]) == 14 + 1
+
+
+def test_table_1_runs_on_a_folder_of_own_slides(
+    tiny_grid: MolecularProfile, cohort_work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(molecular_config, "profile", lambda name: tiny_grid)
+    folder = tmp_path / "own"
+    own = MolecularCohort(next((cohort_work / "cohorts").iterdir())).patches
+    inhouse.write(folder, own)  # as a laboratory would: no exact instances, no account of the simulation
+    parameters = {"results": str(tmp_path / "r"), "work": str(tmp_path / "w"), "device": "cpu"}
+    path = ROOT / "notebooks" / "table1.ipynb"
+    space = run_cells(path, cohort_folder=str(folder), **parameters)
+    assert not space["simulated"]
+    assert space["arm"].startswith("table1-")
+    assert len(space["scores"]) == 2 * 4  # two annotators; two test slides with a patch of each type
+    (folder / "masks" / "student1" / "podocyte" / f"{own[0].name}.png").unlink()
+    with pytest.raises(DataError, match="missing, expected student1's podocyte mask"):
+        run_cells(path, cohort_folder=str(folder), **parameters)
 
 
 # ---- the grid
