@@ -39,7 +39,7 @@ class WeakSettings(BaseModel):
     spread: int = Field(default=10, ge=0)  # px, of the random law
     seed: int = Field(default=0, ge=0)  # of the random law; every case draws its own numbers, by name
     field: int | None = None
-    overlap: float = Field(default=0.5, ge=0, lt=1)
+    overlap: float = Field(default=0.34, ge=0, lt=1)
     multimask: bool = False
 
 

@@ -29,7 +29,7 @@ class BoxesSettings(BaseModel):
     kind: Literal["boxes"] = "boxes"
     name: Literal["mini", "vit_b", "vit_l", "vit_h"] = "mini"
     weights: str = "shipped"
-    overlap: float = 0.5
+    overlap: float = 0.34
 
 
 class EllipseSettings(BaseModel):
