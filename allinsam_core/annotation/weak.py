@@ -98,20 +98,6 @@ def annotate_case(
     return _marked(case, (instances, provenance), settings)
 
 
-def weak_labels(
-    case: Case,
-    sam: Sam,
-    box_law: BoxLaw = "tight",
-    seed: int = 0,
-    cache: Path | None = None,
-    spread: int = 10,
-    field: int | None = None,
-) -> Case:
-    """The case with SAM's instances in place of the true ones; its source says so ("monuseg, SAM on tight boxes")."""
-    settings = WeakSettings(box_law=box_law, seed=seed, spread=spread, field=field)
-    return annotate_case(case, sam, settings, cache).case
-
-
 def weak_cases(
     cases: Iterable[Case], sam: Sam | None, settings: WeakSettings | None = None, cache: Path | None = None
 ) -> list[WeakLabels]:

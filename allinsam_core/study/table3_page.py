@@ -38,7 +38,6 @@ def fragments(results: Path, profile: str = "mini", without: Collection[str] = (
         f"{profile}:images": str(scores["image"].nunique()),
         f"{profile}:seeds": str(scores["seed"].nunique()),
         f"{profile}:peak_gib": f"{runs['peak MiB'].max() / 1024:.1f}",
-        f"{profile}:fit_minutes": f"{runs['fit s'].sum() / 60:.0f}",
     }
     for record in (records.read(path) for path in sorted((results / profile).glob("*/run.json"))):
         seconds.setdefault(record["config"]["method"], []).append(record["fit_seconds"])
