@@ -58,8 +58,8 @@ class NnUNet:
     def __init__(self, settings: NnUNetSettings, seed: int = 0, device: str = "auto") -> None:
         if find_spec("nnunetv2") is None:
             raise ModuleNotFoundError(
-                "package nnunetv2 is not installed, expected for methods of kind nnunet; get it, in the project's folder, "
-                "with: pip install -c constraints.txt -e '.[nnunet]'"
+                "package nnunetv2 is not installed, expected for methods of kind nnunet; get it, in the project's "
+                "folder, with: pip install -c constraints.txt -e '.[nnunet]'"
             )
         self.settings, self.seed = settings, seed
         self.fabric = Fabric(accelerator=device, devices=1)
