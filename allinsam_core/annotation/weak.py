@@ -1,4 +1,4 @@
-"""Weak labels: the truth reduced to boxes, and SAM's masks of those boxes in its place (paper, §4; METHOD 4.3).
+"""Weak labels: the truth reduced to boxes, and SAM's masks of those boxes in its place (paper, §4).
 
 Without a SAM the boxes' inscribed ellipses stand in its place: what boxes alone are worth.
 """

@@ -26,7 +26,7 @@ from allinsam_core.learning.augment import Batch
 
 
 class TrainSettings(BaseModel):
-    """Everything the loop needs to know. The defaults are the released adapter's optimiser (METHOD: AdamW)."""
+    """Everything the loop needs to know. The defaults are the released adapter's optimiser, AdamW."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

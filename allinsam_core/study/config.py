@@ -64,7 +64,7 @@ class AnnotatorSettings(Frozen):
 
 
 class DataSettings(Frozen):
-    """Which images. The fraction's rule and crop side are METHOD's reading of the paper's 4 % and 0.5 %.
+    """Which images. The fraction's rule and crop side are our reading of the paper's 4 % and 0.5 %.
 
     source: "monuseg_20x" is MoNuSeg at half its resolution; "glomerulus" the simulated cohort's podocytes, with
     `simulated` as the arguments of `glomerulus.cohort`.

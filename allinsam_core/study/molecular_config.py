@@ -3,7 +3,7 @@
 Rows of Table 1 are method × annotator; each is trained and scored per cell type, as each patch of the cohort is
 annotated for one (`data.inhouse`).
 
-What the paper leaves open and is decided here (METHOD names no source for either):
+What the paper leaves open and is decided here:
 - All U-Net rows, SAM-L's included, train with the same corrective loss, so their labels are the only difference. One
   network per cell type; the earlier work shares one between both.
 - The boxes of SAM-L and All-in-SAM are those of the drawn masks' 8-connected components, as in the released script:
