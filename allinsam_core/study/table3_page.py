@@ -19,6 +19,7 @@ from allinsam_core.study.fragments import (
     score,
     signed,
     table_block,
+    with_interval,
 )
 from allinsam_core.study.tables import METHOD_NAMES, TABLE3_METRICS, Cell, Row, fraction_name
 
@@ -105,4 +106,4 @@ def _cell(cell: Cell) -> str:
 
 
 def _ours(cell: Cell) -> str:
-    return f"**{score(cell.ours.mean, 3)}** [{score(cell.ours.low, 3)}, {score(cell.ours.high, 3)}]"
+    return with_interval(cell.ours)
