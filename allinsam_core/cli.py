@@ -99,7 +99,7 @@ def quality(
     """Measure the shipped mini-SAM on MoNuSeg's training and validation images: boxes to masks, and promptless."""
     from allinsam_core.study.mini_sam import SPLITS, execute
 
-    typer.echo(execute(results, tuple(s for s in SPLITS if split is None or s in split)))
+    typer.echo(execute(results, tuple(s for s in SPLITS if split is None or s in split), Path("work/weak")))
 
 
 @app.command()

@@ -36,14 +36,14 @@ class Measured:
     nuclei: pd.DataFrame
 
 
-def measure(case: Case, sam: sams.Sam, checksum: str) -> Measured:
+def measure(case: Case, sam: sams.Sam, checksum: str, cache: Path | None = None) -> Measured:
     """Boxes of each law answered by SAM and by their inscribed ellipses, and SAM without any prompt."""
     named = {"image": case.name, "organ": case.organ, "split": case.split}
     rows: list[dict[str, object]] = []
     tables = []
     for law, annotator in product(LAWS, (sam, None)):
         prompt = f"{law} boxes" if annotator else f"ellipses of {law} boxes"
-        weak = annotate_case(case, annotator, WeakSettings(box_law=law), checksum=checksum).case
+        weak = annotate_case(case, annotator, WeakSettings(box_law=law), cache, checksum).case
         found = quality(case, weak, law)
         tables.append(found.nuclei.assign(image=case.name, organ=case.organ, prompt=prompt))
         rows.append(
@@ -78,10 +78,11 @@ def worst(table: pd.DataFrame, count: int = 20, smallest: int = 100) -> pd.DataF
     return tight.sort_values(["instance_iou", "image", "label"], kind="stable").head(count)
 
 
-def execute(results: Path, splits: tuple[Split, ...] = SPLITS) -> Path:
+def execute(results: Path, splits: tuple[Split, ...] = SPLITS, cache: Path | None = None) -> Path:
     """Measure and write `results/mini_sam/quality/`: rows, sizes, worst (`.csv`) and `run.json`; its folder.
 
-    splits: "train" and "val", or one of them; the test images are refused.
+    splits: "train" and "val", or one of them; the test images are refused. cache: of weak labels, shared with the
+    grid's runs.
     """
     if not set(splits) <= set(SPLITS):
         raise ValueError(f"splits {splits}: expected some of {SPLITS}; the test images are left to the grid")
@@ -90,7 +91,7 @@ def execute(results: Path, splits: tuple[Split, ...] = SPLITS) -> Path:
     images = [case for split in splits for case in monuseg.load(data_root(), split)]
     sam = sams.load_mini()
     checksum = sams.weights_checksum(sam)
-    found = [measure(case, sam, checksum) for case in tqdm(images, desc="mini-SAM on MoNuSeg", disable=None)]
+    found = [measure(case, sam, checksum, cache) for case in tqdm(images, desc="mini-SAM on MoNuSeg", disable=None)]
     table = pd.concat([f.nuclei for f in found], ignore_index=True)
     tables = {
         "rows": pd.DataFrame([row for f in found for row in f.rows]),
