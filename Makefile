@@ -4,6 +4,9 @@ VENV ?= .venv
 PROFILE ?= smoke
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# nnU-Net is an extra, installed for the profiles that run it
+NNUNET := $(VENV)/.nnunet
+EXTRA := $(if $(shell grep -s 'kind: nnunet' allinsam_core/study/profiles/$(PROFILE).yaml),$(NNUNET))
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)
 
@@ -17,6 +20,10 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"{sys.executable} is Python {v[0]}.{v[1]}; this project needs 3.11, 3.12 or 3.13: make PYTHON=python3.12 ...")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[study,dev]"
+	@touch $@
+
+$(NNUNET): $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[nnunet]"
 	@touch $@
 
 book: $(STAMP) ## Install, run the smoke study, build the book
@@ -34,7 +41,7 @@ pages: $(STAMP) ## Build the book from the results that are there
 	jupyter-book build book -W -n --keep-going
 	allinsam book check book/_build/html
 
-study: $(STAMP) ## Run a whole profile, resumable: make study PROFILE=smoke|mini|ablation|draws|paper
+study: $(STAMP) $(EXTRA) ## Run a whole profile, resumable: make study PROFILE=smoke|choice|mini|labels|ablation|draws|paper
 	@snakemake --unlock -s workflow/Snakefile --config profile=$(PROFILE) >/dev/null 2>&1 || true
 	snakemake -s workflow/Snakefile --profile workflow/profiles/local --config profile=$(PROFILE)
 
@@ -61,4 +68,4 @@ lock: $(STAMP) ## Resolve constraints.txt anew for all platforms and Pythons
 	uv pip compile --universal --python-version 3.11 --no-annotate --no-header --all-extras pyproject.toml -o constraints.txt
 
 clean: ## Remove what was made (environment, built pages, smoke results); committed results stay
-	rm -rf $(VENV) book/_build book/_generated results/smoke work .snakemake
+	rm -rf $(VENV) book/_build book/_generated book/runs results/smoke work .snakemake

@@ -1,1 +1,1 @@
-"""Stage 1: boxes, SAM, and boxes turned into masks."""
+"""Stage 1: boxes, SAM, boxes turned into masks, weak labels, simulated annotators."""

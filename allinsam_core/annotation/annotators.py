@@ -56,7 +56,7 @@ class Annotator:
     marker-positive nucleus outside Bowman's capsule. threshold_error: sd of the log of the judged threshold, drawn
     once per slide. missed: chance to overlook a nucleus. invented: expected marks without a nucleus, per nucleus
     marked. roughness: sd of the contour. bias: mean of the contour, positive = drawn too large. looseness: each
-    side of a box lies 0 … looseness pixels further out, uniform over whole pixels (METHOD: "random" boxes, 10).
+    side of a box lies 0 … looseness pixels further out, uniform over whole pixels: our law, see `boxes.random`.
     """
 
     name: str

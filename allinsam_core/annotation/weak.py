@@ -1,4 +1,4 @@
-"""Weak labels: the truth reduced to boxes, and SAM's masks of those boxes in its place (paper, §4; METHOD 4.3).
+"""Weak labels: the truth reduced to boxes, and SAM's masks of those boxes in its place (paper, §4).
 
 Without a SAM the boxes' inscribed ellipses stand in its place: what boxes alone are worth.
 """
@@ -96,20 +96,6 @@ def annotate_case(
         with replacing(file) as unfinished, unfinished.open("wb") as out:
             np.savez_compressed(out, instances=instances, provenance=np.array(provenance.to_csv(index=False)))
     return _marked(case, (instances, provenance), settings)
-
-
-def weak_labels(
-    case: Case,
-    sam: Sam,
-    box_law: BoxLaw = "tight",
-    seed: int = 0,
-    cache: Path | None = None,
-    spread: int = 10,
-    field: int | None = None,
-) -> Case:
-    """The case with SAM's instances in place of the true ones; its source says so ("monuseg, SAM on tight boxes")."""
-    settings = WeakSettings(box_law=box_law, seed=seed, spread=spread, field=field)
-    return annotate_case(case, sam, settings, cache).case
 
 
 def weak_cases(

@@ -1,7 +1,8 @@
 """Which part of an image SAM looks at for each box.
 
-An image larger than the model's field is covered by half-overlapping square windows; a box is answered in the
-window in which it is most central, so a box up to a quarter of the field has context on all sides that the image has.
+An image larger than the model's field is covered by overlapping square windows; a box is answered in the window in
+which it is most central. The overlap only decides how many windows are embedded: a box that its window does not show
+with context on all sides gets a window of its own.
 """
 
 from __future__ import annotations

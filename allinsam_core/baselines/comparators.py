@@ -1,8 +1,8 @@
 """Ready-made nuclei segmenters that the paper cites, run as they come, into label maps for `allinsam score`.
 
-Cellpose (Stringer et al., Nature Methods 2021) and StarDist (Schmidt et al.,
-MICCAI 2018), each through its own package and weights, which are not part of this project. CellViT has its own
-programs; the book's page on comparators says how its output is scored.
+Cellpose (Stringer et al., Nature Methods 2021) and StarDist (Schmidt et al., MICCAI 2018), each through its own package
+and weights, which are not part of this project. CellViT has its own programs; the book's page on comparators says how
+its output is scored.
 
     python -m allinsam_core.baselines.comparators cellpose OUT
 

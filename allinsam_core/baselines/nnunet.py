@@ -6,7 +6,8 @@ it does by default. About 20.6 million parameters at a patch of 224 px, 59 milli
 
 Different: one fold, the study's own split of training and validation images; the plan is made from the training part
 alone (nnunet_data.py); epochs and iterations are parameters; no closing validation, the study's judge scores. See
-nnunet_trainer.py for what makes it resumable. nnU-Net is an optional extra: pip install 'allinsam[nnunet]'.
+nnunet_trainer.py for what makes it resumable. nnU-Net is an extra of this package, which `make study` installs for the
+profiles that run it.
 """
 
 from __future__ import annotations
@@ -57,8 +58,8 @@ class NnUNet:
     def __init__(self, settings: NnUNetSettings, seed: int = 0, device: str = "auto") -> None:
         if find_spec("nnunetv2") is None:
             raise ModuleNotFoundError(
-                "package nnunetv2 is not installed, expected for methods of kind nnunet; "
-                "get it with: pip install -c constraints.txt 'allinsam[nnunet]'"
+                "package nnunetv2 is not installed, expected for methods of kind nnunet; get it, in the project's "
+                "folder, with: pip install -c constraints.txt -e '.[nnunet]'"
             )
         self.settings, self.seed = settings, seed
         self.fabric = Fabric(accelerator=device, devices=1)

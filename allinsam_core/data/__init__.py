@@ -1,1 +1,1 @@
-"""What exists: manifest, MoNuSeg, DSB2018, simulated tissue, splits and fractions."""
+"""What exists: manifest, MoNuSeg, DSB2018, in-house patches, simulated tissue, splits, fractions, label errors."""

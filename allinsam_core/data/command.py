@@ -1,4 +1,4 @@
-"""`allinsam data list | fetch | check`: a thin door."""
+"""`allinsam data list | fetch | check | check-inhouse`: a thin door."""
 
 from __future__ import annotations
 

@@ -103,8 +103,8 @@ class Patch:
     def case(self, annotator: str, cell_type: CellType | None = None) -> Case:
         """The patch as the study's Case, with one annotator's mask of one cell type as its truth.
 
-        Instances are the mask's 8-connected components (METHOD §4.1: touching nuclei merge), except for the
-        annotator "truth" of a simulated patch, whose instances are exact. DataError for a mask that is not there.
+        Instances are the mask's 8-connected components, as in the released script (touching nuclei merge), except for
+        the annotator "truth" of a simulated patch, whose instances are exact. DataError for a mask that is not there.
         """
         wanted = cell_type or self.cell_type
         if annotator == "truth" and self.truth is not None:

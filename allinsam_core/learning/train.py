@@ -26,7 +26,7 @@ from allinsam_core.learning.augment import Batch
 
 
 class TrainSettings(BaseModel):
-    """Everything the loop needs to know. The defaults are the released adapter's optimiser (METHOD: AdamW)."""
+    """Everything the loop needs to know. The defaults are the released adapter's optimiser, AdamW."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -166,14 +166,8 @@ def fit(
         optimizer.load_state_dict(saved["optimizer"])
         start, best = saved["step"], saved["best"]
         history, stopped = History(**saved["history"]), saved.get("stopped", False)
-    bar = tqdm(
-        range(start, start if stopped else end),
-        initial=start,
-        total=end,
-        desc=progress,
-        disable=None,
-        mininterval=2,
-    )
+    steps = range(start, start if stopped else end)
+    bar = tqdm(steps, initial=start, total=end, desc=progress, disable=None, mininterval=2)
     clock = time.monotonic()
     for step in bar:
         torch.manual_seed(seed * 1_000_003 + step)
@@ -188,14 +182,8 @@ def fit(
             history.seconds += time.monotonic() - clock
             history.peak_memory = max(history.peak_memory, peak_memory())
             clock = time.monotonic()
-            content = {
-                "model": trained_state(model),
-                "optimizer": optimizer.state_dict(),
-                "step": done,
-                "best": best,
-                "stopped": stopped,
-            }
-            save_atomically({**content, "history": vars(history)}, last)
+            saved = {"model": trained_state(model), "optimizer": optimizer.state_dict(), "step": done}
+            save_atomically({**saved, "best": best, "stopped": stopped, "history": vars(history)}, last)
         if stopped:
             break
     if best is not None:

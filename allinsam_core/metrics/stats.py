@@ -5,8 +5,8 @@ Small results with named fields; the resampling and the signed-rank test are sci
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -141,13 +141,6 @@ def holm(p_values: ArrayLike) -> np.ndarray:
     adjusted = np.empty(len(p_values))
     adjusted[order] = np.minimum(np.maximum.accumulate(p_values[order] * factors), 1.0)
     return adjusted
-
-
-def paired_wilcoxon_against(reference: ArrayLike, rivals: Mapping[str, ArrayLike]) -> dict[str, PairedTest]:
-    """Reference − rival for every rival, p values adjusted by Holm over the family of rivals."""
-    tests = {name: paired_wilcoxon(reference, values) for name, values in rivals.items()}
-    adjusted = holm([test.p_value for test in tests.values()])
-    return {name: replace(test, p_holm=float(p)) for (name, test), p in zip(tests.items(), adjusted, strict=True)}
 
 
 def rank_biserial(first: ArrayLike, second: ArrayLike) -> float:

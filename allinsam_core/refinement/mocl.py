@@ -244,18 +244,6 @@ def loss_named(variant: str, k: int = K, **options: Any) -> CorrectiveLoss:
     return partial(VARIANTS[variant], k=k, **options)
 
 
-def over_types(
-    loss: CorrectiveLoss, logits: torch.Tensor, embedding: torch.Tensor, annotations: torch.Tensor
-) -> tuple[torch.Tensor, list[Weights]]:
-    """Several cell types through one binary mask each: the mean of their losses.
-
-    logits, annotations: (B, T, H, W), one foreground logit and one mask per type; embedding: (B, C, h, w).
-    """
-    types = range(annotations.shape[1])
-    results = [loss(logits[:, t : t + 1], embedding, annotations[:, t : t + 1]) for t in types]
-    return torch.stack([value for value, _ in results]).mean(), [weights for _, weights in results]
-
-
 def _look(
     logits: torch.Tensor, embedding: torch.Tensor, annotation: torch.Tensor, k: int, scale: Scale, detach: bool
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

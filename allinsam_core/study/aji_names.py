@@ -1,4 +1,4 @@
-"""Five numbers that have been called AJI, of one prediction against one truth (METHOD 2.1 – 2.3).
+"""Five numbers that have been called AJI, of one prediction against one truth.
 
 Only `aji_kumar` follows the definition's authors. The others differ in what a nucleus is, and in whether a predicted
 nucleus may answer for two true ones; none is wrong as a measure, but they are not each other.

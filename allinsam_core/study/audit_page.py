@@ -11,7 +11,7 @@ from allinsam_core.study import audit, audit_figures, averages, rankings
 from allinsam_core.study.column_average import Summary, read_rows, summarise
 from allinsam_core.study.fragments import Fragments, markdown_table, score, signed
 from allinsam_core.study.interval import Verdict
-from allinsam_core.study.published import CELLS, table1, table2, table3
+from allinsam_core.study.published import CELLS, table1, table3
 
 COLUMN_RECORD = Path("audit") / "column_average.csv"
 _WORDS: dict[Verdict, str] = {"holds": "yes", "fails": "**no**", "undecided": "undecided"}
@@ -57,7 +57,6 @@ def _jensen_numbers() -> dict[str, str]:
     return {
         "rows": str(len(adj)),
         "table1_rows": str(len(table1())),
-        "table2_rows": str(len(table2())),
         "jensen_adj_rows": _count(adj, "holds"),
         "jensen_iou_rows_failing": _count(iou, "fails"),
         "adj_excess_min": excess[0],
@@ -91,7 +90,6 @@ def _row_numbers() -> dict[str, str]:
         "odd_ceiling_adj": score(odd.ceiling_from_adj.high),
         "odd_ceiling_pr": score(odd.ceiling_from_precision_recall.high),
         "odd_excess": score(odd.excess),
-        "odd_floor_adj": score(audit.jaccard_of_dice(odd.row.dice)),
     }
 
 
@@ -133,9 +131,6 @@ def _ranking_numbers() -> dict[str, str]:
     numbers = {
         "leaders_all": str(len(leaders)),
         "leaders_ours": str(sum(leader.verdict == "holds" for leader in leaders)),
-        "expert_averages_ours": str(
-            sum(x.verdict == "holds" for x in rankings.leaders("average") if x.annotator == "Expert")
-        ),
     }
     for label in ("Complete", "Weak"):
         duels = rankings.duels(label)

@@ -14,7 +14,7 @@ from allinsam_core.study import (
     api_page,
     audit_page,
     diagrams,
-    labels_page,
+    geometry_page,
     layers,
     mini_sam_page,
     noise_page,
@@ -31,7 +31,7 @@ from allinsam_core.study.fragments import PALETTES, Draw, Fragments, Palette
 Section = Callable[[Path], Fragments]
 SECTIONS: tuple[Section, ...] = (
     audit_page.fragments,
-    labels_page.fragments,
+    geometry_page.fragments,
     diagrams.fragments,
     layers.fragments,
     api_page.fragments,

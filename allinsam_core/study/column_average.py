@@ -1,4 +1,4 @@
-"""A candidate for the printed "IoU": the Jaccard index of every pixel column, averaged (METHOD 2.2).
+"""A candidate for the printed "IoU": the Jaccard index of every pixel column, averaged.
 
 Summing a (1, H, W) array over axes (0, 1) instead of (1, 2) leaves one value a column. On real nuclei with
 boundary errors the mean of those lies a little below the Jaccard index of the whole image, which is the sign

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from importlib.resources import files
 from itertools import product
 from pathlib import Path
@@ -27,6 +26,7 @@ from allinsam_core.learning.method import WindowSettings
 from allinsam_core.learning.train import TrainSettings
 from allinsam_core.refinement.corrective import CorrectiveSettings
 from allinsam_core.refinement.method import MoclUNetSettings
+from allinsam_core.study.records import hash_of
 
 ProfileName = Literal["smoke", "choice", "mini", "labels", "ablation", "draws", "paper"]
 PROFILES = get_args(ProfileName)
@@ -64,7 +64,7 @@ class AnnotatorSettings(Frozen):
 
 
 class DataSettings(Frozen):
-    """Which images. The fraction's rule and crop side are METHOD's reading of the paper's 4 % and 0.5 %.
+    """Which images. The fraction's rule and crop side are our reading of the paper's 4 % and 0.5 %.
 
     source: "monuseg_20x" is MoNuSeg at half its resolution; "glomerulus" the simulated cohort's podocytes, with
     `simulated` as the arguments of `glomerulus.cohort`.
@@ -131,12 +131,10 @@ class RunConfig(Frozen):
 
     @property
     def hash(self) -> str:
-        """sha256 of the canonical JSON, first 10 hexadecimal digits."""
+        """Names the run; `records.hash_of` all fields, later ones only where they are set."""
         settings = self.model_dump(mode="json")
         unset = {name for name in LATER_FIELDS if settings[name] is None}
-        settings = {name: value for name, value in settings.items() if name not in unset}
-        canonical = json.dumps(settings, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()[:10]
+        return hash_of({name: value for name, value in settings.items() if name not in unset})
 
     @property
     def run_id(self) -> str:

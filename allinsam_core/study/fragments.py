@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from matplotlib.figure import Figure
+
+from allinsam_core.metrics.stats import Interval
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,16 @@ def signed(value: float, digits: int = 4) -> str:
     """A difference, always with its sign; a true minus sign: +0.0015, −0.0037."""
     text = f"{value:+.{digits}f}"
     return text.replace("-", "−")
+
+
+def with_interval(found: Interval, show: Callable[[float, int], str] = score) -> str:
+    """A mean and its interval: **0.825** [0.801, 0.846]. show: `score`, or `signed` for a difference."""
+    return f"**{show(found.mean, 3)}** [{show(found.low, 3)}, {show(found.high, 3)}]"
+
+
+def p_value(value: float) -> str:
+    """Of a test; a dash where there was none to do."""
+    return "–" if math.isnan(value) else "< 0.001" if value < 0.001 else score(value, 3)
 
 
 def not_run(profile: str) -> str:

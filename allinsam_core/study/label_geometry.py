@@ -1,4 +1,4 @@
-"""What the drawing convention of the truth does to scores (METHOD 7.2), measured on given images.
+"""What the drawing convention of the truth does to scores, measured on given images.
 
 The same nuclei circulate as masks that differ by a pixel: polygons filled without the −1 px shift of MATLAB's pixel
 centres, and masks whose area is about 8 % smaller. `perfect` scores the official truth itself against each variant;
@@ -20,7 +20,7 @@ from allinsam_core.data.case import Case
 from allinsam_core.metrics import instance, pixel
 from allinsam_core.study import aji_names
 
-THIN_AREA = 0.92  # of the official area: the test masks of the circulating copy (METHOD 7.2)
+THIN_AREA = 0.92  # of the official area: the test masks of the circulating copy
 METRICS = ("dice", "jaccard", "iou_column", "precision", "recall", "aji_kumar")
 GEOMETRY_RECORD = Path("audit") / "label_geometry.csv"
 NAMES_RECORD = Path("audit") / "aji_names.csv"

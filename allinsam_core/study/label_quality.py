@@ -32,7 +32,7 @@ class LabelQuality:
 
 
 def quality(truth: Case, weak: Case, box_law: BoxLaw = "tight") -> LabelQuality:
-    """Compare weak labels with the truth they were made from. box_law: that of the boxes (`weak_labels`).
+    """Compare weak labels with the truth they were made from. box_law: that of the boxes (`WeakSettings`).
 
     Boxes and masks are matched by label, so no matching can flatter: a mask on the neighbour counts as a miss.
     """

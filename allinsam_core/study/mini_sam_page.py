@@ -15,7 +15,7 @@ from allinsam_core.learning.adapter import AdaptedSam, parameter_counts
 from allinsam_core.metrics.stats import bootstrap_mean
 from allinsam_core.study import records
 from allinsam_core.study.figures import WIDTH
-from allinsam_core.study.fragments import Fragments, Palette, markdown_table, score, signed
+from allinsam_core.study.fragments import Fragments, Palette, markdown_table, score, signed, with_interval
 
 MEASURES = ("dice", "jaccard", "mean_instance_iou", "median_area_ratio", "aji_kumar")
 
@@ -98,8 +98,7 @@ def _quality(rows: pd.DataFrame) -> str:
             if not len(known):
                 cells.append("–")
                 continue
-            interval = bootstrap_mean(known)
-            cells.append(f"**{score(interval.mean, 3)}** [{score(interval.low, 3)}, {score(interval.high, 3)}]")
+            cells.append(with_interval(bootstrap_mean(known)))
         lines.append([str(prompt), str(group["image"].nunique()), *cells])
     return markdown_table(header, lines)
 

@@ -26,7 +26,7 @@ from allinsam_core.data.inhouse import InHouse
 from allinsam_core.data.patch import CellType, Patch
 from allinsam_core.study import records
 from allinsam_core.study.config import AnnotatorSettings
-from allinsam_core.study.molecular_config import CohortSettings, MolecularConfig, hash_of
+from allinsam_core.study.molecular_config import CohortSettings, MolecularConfig
 
 VERSION = 1  # raised whenever the same settings give other patches or annotations
 # folder name → noise model; "expert" sees the marker, as everyone in the paper's workflow does (§3.1)
@@ -83,7 +83,8 @@ def _inverse(displacement: np.ndarray) -> np.ndarray:
 
 def prepare(settings: CohortSettings, work: Path) -> Path:
     """The simulated cohort's folder under `work`, made unless it is there; `slides.csv` is written last."""
-    folder = work / "cohorts" / f"{hash_of(settings)}-v{VERSION}"
+    named = records.hash_of(settings.model_dump(mode="json"))
+    folder = work / "cohorts" / f"{named}-v{VERSION}"
     if (folder / "slides.csv").is_file():
         return folder
     truths: dict[str, np.ndarray] = {}
@@ -105,7 +106,7 @@ def prepare(settings: CohortSettings, work: Path) -> Path:
             yield ready
         np.savez_compressed(folder / "instances.npz", **truths)  # type: ignore[arg-type]
         said = {"patches": len(errors), "registration_failed": failed, "registration_error_px": errors}
-        records.write({"config_hash": hash_of(settings), **said}, folder / "cohort.json")
+        records.write({"config_hash": named, **said}, folder / "cohort.json")
 
     inhouse.write(folder, finished())
     return folder

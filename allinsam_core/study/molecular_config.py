@@ -3,7 +3,7 @@
 Rows of Table 1 are method × annotator; each is trained and scored per cell type, as each patch of the cohort is
 annotated for one (`data.inhouse`).
 
-What the paper leaves open and is decided here (METHOD names no source for either):
+What the paper leaves open and is decided here:
 - All U-Net rows, SAM-L's included, train with the same corrective loss, so their labels are the only difference. One
   network per cell type; the earlier work shares one between both.
 - The boxes of SAM-L and All-in-SAM are those of the drawn masks' 8-connected components, as in the released script:
@@ -13,8 +13,6 @@ What the paper leaves open and is decided here (METHOD names no source for eithe
 
 from __future__ import annotations
 
-import hashlib
-import json
 from importlib.resources import files
 from itertools import product
 from pathlib import Path
@@ -31,6 +29,7 @@ from allinsam_core.learning.train import TrainSettings
 from allinsam_core.refinement.corrective import CorrectiveSettings
 from allinsam_core.refinement.method import MoclUNetSettings
 from allinsam_core.study.config import AnnotatorSettings, Frozen, SamSettings, base_weights, merged
+from allinsam_core.study.records import hash_of
 
 MolecularProfileName = Literal["smoke", "mini", "paper"]
 
@@ -84,8 +83,8 @@ class MolecularConfig(Frozen):
 
     @property
     def hash(self) -> str:
-        """sha256 of the canonical JSON, first 10 hexadecimal digits."""
-        return hash_of(self)
+        """Names the run: `records.hash_of` all fields."""
+        return hash_of(self.model_dump(mode="json"))
 
     @property
     def run_id(self) -> str:
@@ -147,12 +146,6 @@ class MolecularProfile(Frozen):
         cohort = {"source": "folder", "sha256": sha256, **dict.fromkeys(("podocyte", "mesangial", "slides"), 0)}
         common = {**self.common, "reference": reference, "cohort": {**cohort, "injured": 0, "size": 0}}
         return self.model_copy(update={"annotators": annotators, "common": common, "methods": methods})
-
-
-def hash_of(configuration: Frozen) -> str:
-    """sha256 of a configuration's canonical JSON, first 10 hexadecimal digits."""
-    canonical = json.dumps(configuration.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()[:10]
 
 
 def profile(name: str) -> MolecularProfile:

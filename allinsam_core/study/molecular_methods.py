@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from torch import nn
-
 from allinsam_core.learning.adapter import AdaptedSam
 from allinsam_core.refinement.corrective import EmbeddingSam
-from allinsam_core.refinement.method import CorrectiveMethod, MoclUNetSettings, mocl_unet
+from allinsam_core.refinement.method import CorrectiveMethod
 from allinsam_core.study import methods
 from allinsam_core.study.molecular_config import MolecularConfig
 
 
 def build(config: MolecularConfig, device: str = "auto") -> CorrectiveMethod:
     """The method of a run, untrained, with the initial weights that its seed gives. device: as in `methods.build`."""
-    if isinstance(config.model, MoclUNetSettings):
-        network: nn.Module = mocl_unet(config.model, config.seed)
-    else:
-        adapted = methods.network(config.model, config.seed)
-        if not isinstance(adapted, AdaptedSam):
-            raise TypeError(f"{config.method}: model is a {type(adapted).__name__}, expected an adapted SAM")
-        network = EmbeddingSam(adapted)
+    network = methods.network(config.model, config.seed)
+    if isinstance(network, AdaptedSam):
+        network = EmbeddingSam(network)
     return CorrectiveMethod(
         network,
         window=config.window,

@@ -30,17 +30,6 @@ from allinsam_core.study.run import parameters
 METRICS = ("f1_pixel_macro", "f1_instance_50")
 
 
-def is_finished(config: MolecularConfig, results: Path) -> bool:
-    """Whether the record of exactly this configuration is there. A record of another hash is an error."""
-    path = config.folder(results) / "run.json"
-    if not path.is_file():
-        return False
-    found = records.read(path)["config_hash"]
-    if found != config.hash:
-        raise ValueError(f"{path}: record of configuration {found}, expected {config.hash}; delete the folder")
-    return True
-
-
 def execute_grid(
     profile: MolecularProfile,
     results: Path,
@@ -61,7 +50,7 @@ def execute_grid(
     cohort: MolecularCohort | None = None
     folders = []
     for number, config in enumerate(grid := profile.grid(), start=1):
-        if not is_finished(config, results):
+        if not records.is_finished(config.folder(results) / "run.json", config.hash):
             cohort = cohort or MolecularCohort(cohort_folder or prepare(config.cohort, work), config.cohort.seed)
             print(f"{number} of {len(grid)}: {config.run_id}", flush=True)
             execute(config, cohort, results, work, device)

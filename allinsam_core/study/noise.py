@@ -16,7 +16,7 @@ import yaml
 from pydantic import ValidationError
 
 from allinsam_core.refinement.corrective import Variant
-from allinsam_core.study import run
+from allinsam_core.study import records, run
 from allinsam_core.study.config import Frozen, RunConfig, base_weights, merged
 
 NoiseProfileName = Literal["smoke", "mini"]
@@ -63,8 +63,9 @@ def execute(name: str, results: Path, work: Path, root: Path | None = None, devi
     folders: list[Path] = []
     shared: dict[str, Any] = {}
     for config in profile(name).grid():
-        if run.is_finished(config, results):
-            folders.append(results / config.place)
+        folder = results / config.place
+        if records.is_finished(folder / "run.json", config.hash):
+            folders.append(folder)
             continue
         source = config.data.source
         if source not in shared:

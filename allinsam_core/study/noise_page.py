@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from allinsam_core.metrics.stats import Interval, clustered_bootstrap_mean
 from allinsam_core.study import records
-from allinsam_core.study.fragments import Fragments, Palette, markdown_table, score, signed
+from allinsam_core.study.fragments import Fragments, Palette, markdown_table, score, signed, with_interval
 
 METRIC = "dice"
 SOURCES = {
@@ -173,10 +173,9 @@ def _cells(cells: list[Point], scores: pd.DataFrame) -> str:
     header = ["Data", "Errors per nucleus", "Dice of the labels", "Loss", f"`{METRIC}`", "images × seeds", "clusters"]
     lines = []
     for c in cells:
-        mean = f"**{score(c.interval.mean, 3)}** [{score(c.interval.low, 3)}, {score(c.interval.high, 3)}]"
         n = f"{images[c.source]} × {c.seeds}"
         errors = [f"{c.rate:g}", score(labels[c.source, c.rate], 2)]
-        lines.append([SOURCES[c.source], *errors, f"`{c.variant}`", mean, n, str(c.interval.n)])
+        lines.append([SOURCES[c.source], *errors, f"`{c.variant}`", with_interval(c.interval), n, str(c.interval.n)])
     return markdown_table(header, lines, text_columns=4)
 
 

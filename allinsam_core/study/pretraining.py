@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from pathlib import Path
 
@@ -15,13 +14,12 @@ from allinsam_core.study import records
 def execute(config: pretrain_run.PretrainConfig, folder: Path, device: str = "auto") -> Path:
     """Pre-train (or continue), then write `run.json` beside `mini_sam.safetensors`; returns the record's path."""
     root = dataset_folder(data_root(), "dsb2018")
-    canonical = json.dumps(config.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
     started = time.time()
     history, sources = pretrain_run.run(config, root, folder, device)
     weights = folder / "mini_sam.safetensors"
     record = {
         "run_id": "pretrain-mini-sam",
-        "config_hash": hashlib.sha256(canonical.encode()).hexdigest()[:10],
+        "config_hash": records.hash_of(config.model_dump(mode="json")),
         "config": config.model_dump(mode="json"),
         "commit": records.commit(),
         "last_started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),

@@ -20,7 +20,7 @@ from allinsam_core import __version__
 from allinsam_core.data.case import Case
 from allinsam_core.learning.train import peak_memory
 
-__all__ = ["commit", "data_checksum", "environment", "peak_memory", "read", "write"]
+__all__ = ["commit", "data_checksum", "environment", "hash_of", "is_finished", "peak_memory", "read", "write"]
 
 LIBRARIES = (
     "torch",
@@ -90,6 +90,12 @@ def data_checksum(cases: Sequence[Case]) -> str:
     return digest.hexdigest()
 
 
+def hash_of(settings: dict[str, Any]) -> str:
+    """What a configuration is known by: sha256 of its canonical JSON, first 10 hexadecimal digits."""
+    canonical = json.dumps(settings, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:10]
+
+
 def write(record: dict[str, Any], path: Path) -> None:
     """Write JSON atomically; NaN and infinities become null."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -107,6 +113,16 @@ def read(path: Path) -> dict[str, Any]:
     if not isinstance(record, dict) or "config_hash" not in record:
         raise ValueError(f"{path}: holds no run record (no config_hash); delete its folder to run it again")
     return record
+
+
+def is_finished(path: Path, config_hash: str) -> bool:
+    """Whether the record of exactly this configuration is there. A record of another hash is an error."""
+    if not path.is_file():
+        return False
+    found = read(path)["config_hash"]
+    if found != config_hash:
+        raise ValueError(f"{path}: record of configuration {found}, expected {config_hash}; delete the folder")
+    return True
 
 
 def _plain(value: Any) -> Any:

@@ -50,17 +50,6 @@ def cases(data: DataSettings, root: Path | None) -> dict[Split, list[Case]]:
     return found
 
 
-def is_finished(config: RunConfig, results: Path) -> bool:
-    """Whether the record of exactly this configuration is there. A record of another hash is an error."""
-    path = results / config.place / "run.json"
-    if not path.is_file():
-        return False
-    found = records.read(path)["config_hash"]
-    if found != config.hash:
-        raise ValueError(f"{path}: record of configuration {found}, expected {config.hash}; delete the folder")
-    return True
-
-
 def execute(
     config: RunConfig,
     results: Path,
@@ -76,7 +65,7 @@ def execute(
     images of `cases(config.data, root)`, where many runs share them.
     """
     folder = results / config.place
-    if is_finished(config, results):
+    if records.is_finished(folder / "run.json", config.hash):
         return folder
     started = time.time()
     data = cases(config.data, root) if data is None else data

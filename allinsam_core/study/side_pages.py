@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from allinsam_core.metrics.stats import Interval, clustered_bootstrap_mean
+from allinsam_core.metrics.stats import clustered_bootstrap_mean
 from allinsam_core.study import table2_figures, tables
 from allinsam_core.study.fragments import (
     Fragments,
@@ -20,6 +20,7 @@ from allinsam_core.study.fragments import (
     score,
     signed,
     table_block,
+    with_interval,
 )
 
 PAIR = ["allinsam", "unet"]
@@ -89,6 +90,5 @@ def _per_image(scores: pd.DataFrame) -> pd.DataFrame:
 
 def _interval(values: pd.Series, sign: bool = False) -> str:
     """Mean and 95 % interval of values indexed by image and seed; the seeds of an image stay together."""
-    found: Interval = clustered_bootstrap_mean(values.to_numpy(), values.index.get_level_values("image").tolist())
-    show = signed if sign else score
-    return f"**{show(found.mean, 3)}** [{show(found.low, 3)}, {show(found.high, 3)}]"
+    found = clustered_bootstrap_mean(values.to_numpy(), values.index.get_level_values("image").tolist())
+    return with_interval(found, signed if sign else score)

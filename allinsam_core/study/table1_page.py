@@ -13,7 +13,7 @@ import pandas as pd
 from allinsam_core.data.patch import CELL_TYPES, CellType
 from allinsam_core.metrics.stats import Interval
 from allinsam_core.study import molecular_config, records, table1, table1_figures
-from allinsam_core.study.fragments import Fragments, markdown_table, score, signed
+from allinsam_core.study.fragments import Fragments, markdown_table, p_value, score, signed
 from allinsam_core.study.molecular_run import METRICS
 from allinsam_core.study.table1 import KINDS, METHOD_NAMES, Comparison, RowName, Table1Cell
 
@@ -124,10 +124,6 @@ def _name(row: RowName) -> str:
     return f"{METHOD_NAMES.get(row[0], row[0])}, {row[1].lower()}"
 
 
-def _p(value: float) -> str:
-    return "–" if math.isnan(value) else "< 0.001" if value < 0.001 else score(value, 3)
-
-
 def _comparisons(by_metric: dict[str, list[Comparison]], with_paper: bool) -> str:
     """One line per metric, cell type and pair: first − second; with the paper's difference where asked."""
     header = ["Comparison", "Cell type", "Metric", "Difference", "95 % interval", "p, Holm", "Effect", "p, equivalence"]
@@ -140,8 +136,8 @@ def _comparisons(by_metric: dict[str, list[Comparison]], with_paper: bool) -> st
                 paper = f"<br>paper {signed(printed[0].average - printed[1].average)}"
             lines.append([
                 f"{_name(c.first)} − {_name(c.second)}", c.cell_type, f"`{metric}`",
-                f"**{signed(c.interval.mean, 3)}**{paper}", interval(c.interval), _p(c.wilcoxon.p_holm),
-                signed(c.effect, 2), _p(c.equivalence.p_value),
+                f"**{signed(c.interval.mean, 3)}**{paper}", interval(c.interval), p_value(c.wilcoxon.p_holm),
+                signed(c.effect, 2), p_value(c.equivalence.p_value),
             ])  # fmt: skip
     return _table(header, lines, text_columns=3)
 
@@ -165,7 +161,7 @@ def _procedure(scores: pd.DataFrame) -> str:
     found = table1.paper_procedure(scores, "f1_pixel_macro")
     header = ["Row", "Cell type", "Mean − fixed number", "p", "patches"]
     lines = [
-        [_name(row), cell_type, signed(test.difference, 3), _p(test.p_value), str(test.n)]
+        [_name(row), cell_type, signed(test.difference, 3), p_value(test.p_value), str(test.n)]
         for row, cell_type, test in found
     ]
     return _table(header, lines, text_columns=2)

@@ -18,7 +18,7 @@ METRICS = ("dice", "iou_column", "jaccard", "aji_kumar")
 OTHER_INSTANCE_METRICS = ("aji_plus", "pq", "f1_instance_50", "ap_50")
 TESTED = ("dice", "aji_kumar")
 OURS = {"Xie": "xie", "LViT": "lvit", "BEDs": "beds-stain", "nnUNet": "nnunet", "All-in-SAM": "allinsam"}
-# The rows that the paper took from other papers (METHOD: only nnU-Net was rerun), and what sets them apart.
+# The rows that the paper took from other papers (it reran nnU-Net only), and what sets them apart.
 QUOTED = {
     "Xie": 'its "ADJ" is an instance index, beside our `aji_kumar`',
     "LViT": "scored at 224 × 224 px; its IoU is a pixel Jaccard index",

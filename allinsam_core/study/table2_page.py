@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from allinsam_core.study import config, table2, table2_figures, tables
-from allinsam_core.study.fragments import Fragments, markdown_table, score, signed
+from allinsam_core.study.fragments import Fragments, markdown_table, p_value, score, signed, with_interval
 from allinsam_core.study.table2 import METRICS, OTHER_INSTANCE_METRICS, QUOTED, Line
 
 N = "images × seeds"
@@ -68,8 +68,7 @@ def _cell(line: Line, metric: str) -> str:
 def _ours(line: Line, metric: str) -> str:
     if line.ours is None:
         return "–"
-    found = line.ours.cells[metric].ours
-    return f"**{score(found.mean, 3)}** [{score(found.low, 3)}, {score(found.high, 3)}]"
+    return with_interval(line.ours.cells[metric].ours)
 
 
 def _seed_sd(line: Line) -> str:
@@ -104,16 +103,12 @@ def _tests(tests: pd.DataFrame) -> str:
             f"`{t['metric']}`",
             f"**{signed(t['difference'], 3)}** [{signed(t['low'], 3)}, {signed(t['high'], 3)}]",
             str(t["images"]),
-            _p(t["p"]),
-            _p(t["p Holm"]),
+            p_value(t["p"]),
+            p_value(t["p Holm"]),
         ]
         for t in tests.to_dict("records")
     ]
     return markdown_table(header, rows, text_columns=4)
-
-
-def _p(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _costs(costs: pd.DataFrame) -> str:
@@ -175,7 +170,7 @@ def _ahead(tests: pd.DataFrame, costs: pd.DataFrame, fraction: float) -> list[st
     test = pair.iloc[0]
     spent = costs.query("label == 'complete' and fraction == @fraction").set_index("method")["fit s"]
     found = (
-        f"{signed(test['difference'], 3)}, p (Holm) {_p(test['p Holm'])}; "
+        f"{signed(test['difference'], 3)}, p (Holm) {p_value(test['p Holm'])}; "
         f"training {spent['allinsam']:.0f} s and {spent['nnunet']:.0f} s"
     )
     if test["difference"] <= 0:

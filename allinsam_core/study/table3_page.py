@@ -19,6 +19,7 @@ from allinsam_core.study.fragments import (
     score,
     signed,
     table_block,
+    with_interval,
 )
 from allinsam_core.study.tables import METHOD_NAMES, TABLE3_METRICS, Cell, Row, fraction_name
 
@@ -38,7 +39,6 @@ def fragments(results: Path, profile: str = "mini", without: Collection[str] = (
         f"{profile}:images": str(scores["image"].nunique()),
         f"{profile}:seeds": str(scores["seed"].nunique()),
         f"{profile}:peak_gib": f"{runs['peak MiB'].max() / 1024:.1f}",
-        f"{profile}:fit_minutes": f"{runs['fit s'].sum() / 60:.0f}",
     }
     for record in (records.read(path) for path in sorted((results / profile).glob("*/run.json"))):
         seconds.setdefault(record["config"]["method"], []).append(record["fit_seconds"])
@@ -106,4 +106,4 @@ def _cell(cell: Cell) -> str:
 
 
 def _ours(cell: Cell) -> str:
-    return f"**{score(cell.ours.mean, 3)}** [{score(cell.ours.low, 3)}, {score(cell.ours.high, 3)}]"
+    return with_interval(cell.ours)

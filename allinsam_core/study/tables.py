@@ -32,7 +32,6 @@ METHOD_NAMES = {
     "lvit_oracle": "LViT, text from the truth",
     "xie": "Xie et al., self-supervised",
     "resunet": "Xie et al., no pretext",
-    "scratch": "Same network, random weights, all trained",
     "zeroshot": "mini-SAM, no MoNuSeg training",
     "otsu": "Stain deconvolution + Otsu",
     "beds-single": "BEDs, one member",

@@ -20,6 +20,7 @@ from allinsam_core.study.fragments import (
     not_run,
     score,
     table_block,
+    with_interval,
 )
 
 
@@ -122,7 +123,7 @@ def _table(found: list[Worth]) -> str:
 def _interval(found: Interval) -> str:
     if found.low == found.high:
         return score(found.mean, 3)
-    return f"**{score(found.mean, 3)}** [{score(found.low, 3)}, {score(found.high, 3)}]"
+    return with_interval(found)
 
 
 def _figure(found: list[Worth], palette: Palette) -> Figure:

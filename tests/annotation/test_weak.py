@@ -12,7 +12,7 @@ import torch
 from allinsam_core.annotation import boxes as box_rules
 from allinsam_core.annotation import sam as sams
 from allinsam_core.annotation import weak
-from allinsam_core.annotation.weak import WeakSettings, annotate_case, weak_cases, weak_labels
+from allinsam_core.annotation.weak import WeakSettings, annotate_case, weak_cases
 from allinsam_core.data.case import Case
 
 
@@ -20,6 +20,11 @@ def small_sam(seed: int) -> sams.Sam:
     """mini-SAM with an encoder of two narrow blocks: the masks do not matter here."""
     torch.manual_seed(seed)
     return sams._build_mini(sams.MiniGeometry(embed_dim=48, depth=2, num_heads=2, global_attn_indexes=(1,)))
+
+
+def labelled(case: Case, sam: sams.Sam, cache: Path | None = None, **settings: object) -> Case:
+    """The case with the weak labels of these settings."""
+    return annotate_case(case, sam, WeakSettings.model_validate(settings), cache).case
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +79,7 @@ def test_random_boxes_depend_on_seed_and_name_only(case: Case) -> None:
 
 
 def test_the_case_keeps_all_but_instances_and_says_what_they_are(case: Case, sam: sams.Sam) -> None:
-    found = weak_labels(case, sam, "random", seed=2)
+    found = labelled(case, sam, box_law="random", seed=2)
     assert found.source == "monuseg, SAM on random boxes"
     assert found.image is case.image
     assert (found.name, found.split, found.spacing) == (case.name, case.split, case.spacing)
@@ -99,14 +104,14 @@ def test_whatever_the_masks_depend_on_makes_another_entry(
 ) -> None:
     darker = replace(case, image=case.image // 2)
     other = small_sam(1)
-    weak_labels(case, sam, cache=tmp_path)
-    weak_labels(case, sam, seed=5, cache=tmp_path)  # tight boxes know no seed: the same entry
+    labelled(case, sam, cache=tmp_path)
+    labelled(case, sam, seed=5, cache=tmp_path)  # tight boxes know no seed: the same entry
     assert len(answers) == 1
-    weak_labels(darker, sam, cache=tmp_path)
-    weak_labels(case, other, cache=tmp_path)
-    weak_labels(case, sam, "random", cache=tmp_path)
-    weak_labels(case, sam, "random", seed=1, cache=tmp_path)
-    weak_labels(case, sam, field=100, cache=tmp_path)
+    labelled(darker, sam, cache=tmp_path)
+    labelled(case, other, cache=tmp_path)
+    labelled(case, sam, box_law="random", cache=tmp_path)
+    labelled(case, sam, box_law="random", seed=1, cache=tmp_path)
+    labelled(case, sam, field=100, cache=tmp_path)
     annotate_case(case, sam, WeakSettings(multimask=True), tmp_path)
     assert len(answers) == len(list(tmp_path.iterdir())) == 7
 
@@ -115,22 +120,22 @@ def test_whatever_the_masks_depend_on_makes_another_entry(
 def test_a_damaged_entry_is_made_anew(
     case: Case, sam: sams.Sam, tmp_path: Path, answers: list[np.ndarray], damage: bytes
 ) -> None:
-    wanted = weak_labels(case, sam, cache=tmp_path)
+    wanted = labelled(case, sam, cache=tmp_path)
     (file,) = tmp_path.iterdir()
     file.write_bytes(damage)
     with pytest.warns(UserWarning, match="damaged weak labels"):
-        again = weak_labels(case, sam, cache=tmp_path)
+        again = labelled(case, sam, cache=tmp_path)
     assert (again.instances == wanted.instances).all()
-    weak_labels(case, sam, cache=tmp_path)
+    labelled(case, sam, cache=tmp_path)
     assert len(answers) == 2  # repaired
 
 
 def test_an_entry_of_another_size_is_made_anew(case: Case, sam: sams.Sam, tmp_path: Path) -> None:
-    weak_labels(case, sam, cache=tmp_path)
+    labelled(case, sam, cache=tmp_path)
     (file,) = tmp_path.iterdir()
     np.savez(file, instances=np.zeros((2, 2), np.uint16), provenance=np.array("a\n1\n"))
     with pytest.warns(UserWarning, match=r"expected uint16 \(90, 80\)"):
-        weak_labels(case, sam, cache=tmp_path)
+        labelled(case, sam, cache=tmp_path)
 
 
 def test_many_cases_need_the_checksum_once(
@@ -145,7 +150,7 @@ def test_many_cases_need_the_checksum_once(
 
 def test_a_case_without_nuclei_stays_empty(case: Case, sam: sams.Sam) -> None:
     empty = replace(case, instances=np.zeros_like(case.instances))
-    assert not weak_labels(empty, sam).instances.any()
+    assert not labelled(empty, sam).instances.any()
 
 
 def test_unknown_law_or_setting_is_refused() -> None:

@@ -56,7 +56,7 @@ def test_the_environment_is_put_back(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_a_missing_package_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nnunet, "find_spec", lambda name: None)
-    with pytest.raises(ModuleNotFoundError, match=r"nnunetv2 is not installed.*allinsam\[nnunet\]"):
+    with pytest.raises(ModuleNotFoundError, match=r"nnunetv2 is not installed.*\.\[nnunet\]"):
         NnUNet(TINY)
 
 

@@ -1,4 +1,4 @@
-"""The adapter: METHOD 1.2-1.4. Integers are the paper fact sheet's; the filter's values are computed by hand."""
+"""The adapter. Integers are counted on the released code; the filter's values are computed by hand."""
 
 from __future__ import annotations
 

@@ -308,15 +308,6 @@ def test_two_logits_equal_their_difference():
         assert loss(pair, e, y)[0].item() == pytest.approx(loss(z, e, y)[0].item(), rel=1e-4)
 
 
-def test_types_are_averaged_one_binary_mask_each():
-    z, e, y = random_patch()
-    other = 1 - y
-    both, weights = mocl.over_types(mocl.ours, torch.cat([z, -z], 1), e, torch.cat([y, other], 1))
-    expected = (mocl.ours(z, e, y)[0] + mocl.ours(-z, e, other)[0]) / 2
-    assert both.item() == pytest.approx(expected.item())
-    assert len(weights) == 2
-
-
 def test_errors_name_what_was_found():
     z, e, y = random_patch()
     with pytest.raises(ValueError, match=r"annotation is \(2, 1, 3, 6\)"):

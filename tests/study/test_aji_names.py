@@ -3,7 +3,7 @@ import pytest
 
 from allinsam_core.study.aji_names import NAMES, aji_greedy, five
 
-# Two true nuclei of 4 px. Prediction 1 covers the top row (5 px), prediction 3 the last pixel (METHOD 2.3).
+# Two true nuclei of 4 px. Prediction 1 covers the top row (5 px), prediction 3 the last pixel.
 TRUTH = np.array([[1, 1, 0, 2, 2], [1, 1, 0, 2, 2]])
 PRED = np.array([[1, 1, 1, 1, 1], [0, 0, 0, 0, 3]])
 

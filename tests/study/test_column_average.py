@@ -20,7 +20,7 @@ class Scores:
 
 
 def evaluate(prob: np.ndarray, truth: np.ndarray) -> Scores:
-    """The three definitions, written out for the test (METHOD 2.2)."""
+    """The three definitions, written out for the test."""
     pred, truth = prob >= 0.5, truth.astype(bool)
     both, either = (pred & truth), (pred | truth)
     return Scores(
@@ -61,7 +61,7 @@ def test_empty_mask_stays_empty() -> None:
 
 
 class Toy(BoundaryError):
-    """Whatever the truth, the prediction of METHOD's toy vector."""
+    """Whatever the truth, the prediction of the toy vector."""
 
     def __call__(self, mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         return np.array([[1, 0, 1], [1, 1, 0]], bool)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from allinsam_core.data import simulate
-from allinsam_core.study import label_geometry, labels_page
+from allinsam_core.study import geometry_page, label_geometry
 from allinsam_core.study.published import table3
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -51,7 +51,7 @@ def test_a_missing_record_says_how_to_make_it(tmp_path: Path) -> None:
 
 def test_what_the_page_says_of_the_five_names() -> None:
     names = label_geometry.read(RESULTS / label_geometry.NAMES_RECORD)
-    mean = labels_page.means(names)
+    mean = geometry_page.means(names)
     assert names["image"].nunique() == 14
     assert mean.idxmax() == "jaccard"
     assert mean["jaccard"] - mean["aji_kumar"] > 0.05  # the page: much larger than the other differences
@@ -61,8 +61,8 @@ def test_what_the_page_says_of_the_five_names() -> None:
 
 def test_what_the_page_says_of_geometry() -> None:
     geometry = label_geometry.read(RESULTS / label_geometry.GEOMETRY_RECORD)
-    perfect = labels_page.geometry_means(geometry, "perfect")
-    prediction = labels_page.geometry_means(geometry, "prediction")
+    perfect = geometry_page.geometry_means(geometry, "perfect")
+    prediction = geometry_page.geometry_means(geometry, "prediction")
     assert perfect["dice"]["official"] == 1
     assert perfect["dice"]["8 % thinner"] == pytest.approx(2 * 0.92 / 1.92, abs=1e-3)
     assert perfect["dice"]["shifted and thinner"] < 0.95  # the page: a perfect model stays below

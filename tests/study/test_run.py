@@ -73,7 +73,8 @@ def test_a_finished_run_is_skipped_and_a_broken_one_redone(
     tiny_config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = but(tiny_config, method="otsu", model=OtsuSettings(), fraction=0)
-    assert not run.is_finished(config, tmp_path / "results")
+    folder = tmp_path / "results" / "smoke" / config.run_id
+    assert not records.is_finished(folder / "run.json", config.hash)
 
     def killed(*arguments: object) -> None:
         raise KeyboardInterrupt
@@ -82,13 +83,12 @@ def test_a_finished_run_is_skipped_and_a_broken_one_redone(
         patch.setattr(records, "write", killed)
         with pytest.raises(KeyboardInterrupt):
             execute(config, tmp_path)
-    folder = tmp_path / "results" / "smoke" / config.run_id
     assert (folder / "rows.csv").is_file()  # the record comes last
-    assert not run.is_finished(config, tmp_path / "results")
+    assert not records.is_finished(folder / "run.json", config.hash)
 
     (folder / "rows.csv").write_text("half a li")
     execute(config, tmp_path)
-    assert run.is_finished(config, tmp_path / "results")
+    assert records.is_finished(folder / "run.json", config.hash)
     assert len(pd.read_csv(folder / "rows.csv")) == 2
 
     monkeypatch.setattr(methods, "build", lambda *arguments: pytest.fail("done again"))
@@ -113,7 +113,7 @@ def test_a_record_of_another_configuration_is_an_error(tiny_config: RunConfig, t
     path = tmp_path / "smoke" / tiny_config.run_id / "run.json"
     records.write({"config_hash": "another"}, path)
     with pytest.raises(ValueError, match=rf"run\.json: record of configuration another, expected {tiny_config.hash}"):
-        run.is_finished(tiny_config, tmp_path)
+        run.execute(tiny_config, tmp_path, tmp_path / "work")
 
 
 def test_without_training_nothing_counts_as_trained(tiny_config: RunConfig, tmp_path: Path) -> None:

@@ -142,7 +142,6 @@ def test_the_pages_numbers_tables_and_figures(study: Path) -> None:
     assert part.numbers["mini:images"] == "2"
     assert part.numbers["mini:seeds"] == "2"
     assert part.numbers["mini:peak_gib"] == "3.0"
-    assert part.numbers["mini:fit_minutes"] == "10"
     assert part.numbers["mini:allinsam:complete:1:dice"] == "0.830"
     assert part.numbers["mini:zeroshot:complete:0:aji_kumar"] == "0.550"
     complete = part.tables["mini_table3_complete"].splitlines()

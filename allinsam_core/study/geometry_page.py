@@ -11,11 +11,14 @@ from allinsam_core.study.fragments import Fragments, markdown_table, score, sign
 
 
 def fragments(results: Path) -> Fragments:
-    """Keys `labels:…`, tables `audit_aji_names` and `audit_geometry`; both records under results/audit must exist."""
+    """Keys `aji:…`, `geometry:…`, tables `audit_aji_names`, `audit_geometry`; both records must be in results/audit."""
     names = label_geometry.read(results / label_geometry.NAMES_RECORD)
     geometry = label_geometry.read(results / label_geometry.GEOMETRY_RECORD)
     return Fragments(
-        numbers={f"labels:{key}": value for key, value in (_name_numbers(names) | _geometry_numbers(geometry)).items()},
+        numbers={
+            **{f"aji:{key}": value for key, value in _name_numbers(names).items()},
+            **{f"geometry:{key}": value for key, value in _geometry_numbers(geometry).items()},
+        },
         tables={"audit_aji_names": _name_table(names), "audit_geometry": _geometry_table(geometry)},
     )
 
@@ -39,22 +42,21 @@ def _name_numbers(names: pd.DataFrame) -> dict[str, str]:
     return {
         "images": str(names["image"].nunique()),
         "names": str(len(mean)),
-        "aji_spread": score(mean.max() - mean.min(), 3),
-        "aji_largest": str(mean.idxmax()),
-        "aji_smallest": str(mean.idxmin()),
-        "aji_image_min": score(float(low[widest]), 3),
-        "aji_image_max": score(float(high[widest]), 3),
+        "spread": score(mean.max() - mean.min(), 3),
+        "largest": str(mean.idxmax()),
+        "smallest": str(mean.idxmin()),
+        "image_min": score(float(low[widest]), 3),
+        "image_max": score(float(high[widest]), 3),
     }
 
 
 def _geometry_numbers(geometry: pd.DataFrame) -> dict[str, str]:
     perfect, prediction = (geometry_means(geometry, scored) for scored in ("perfect", "prediction"))
-    numbers = {}
-    for key, title in (("shifted", "shifted by 1 px"), ("thinner", "8 % thinner"), ("both", "shifted and thinner")):
-        numbers[f"perfect_{key}"] = score(perfect["dice"][title], 3)
-        for metric in ("dice", "precision", "recall"):
-            change = prediction[metric][title] - prediction[metric]["official"]
-            numbers[f"{metric}_{key}"] = signed(change, 3)
+    titles = {"shifted": "shifted by 1 px", "thinner": "8 % thinner", "both": "shifted and thinner"}
+    numbers = {f"perfect_{key}": score(perfect["dice"][title], 3) for key, title in titles.items()}
+    for metric, key in (("precision", "thinner"), ("recall", "thinner"), ("dice", "both")):
+        change = prediction[metric][titles[key]] - prediction[metric]["official"]
+        numbers[f"{metric}_{key}"] = signed(change, 3)
     return numbers
 
 
