@@ -108,3 +108,11 @@ def overlap(results: Annotated[Path, typer.Option(help="Where rows and record go
     from allinsam_core.study.overlap import execute
 
     typer.echo(execute(results))
+
+
+@app.command()
+def deepliif(results: Annotated[Path, typer.Option(help="Where rows and record go.")] = Path("results")) -> None:
+    """Lay boxes, masks and classes on DeepLIIF's two real tiles, after registering their panels: a demonstration."""
+    from allinsam_core.study.deepliif import execute
+
+    typer.echo(execute(results))

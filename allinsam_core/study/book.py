@@ -13,6 +13,7 @@ import matplotlib as mpl
 from allinsam_core.study import (
     api_page,
     audit_page,
+    deepliif_page,
     diagrams,
     geometry_page,
     layers,
@@ -39,6 +40,7 @@ SECTIONS: tuple[Section, ...] = (
     rivals_page.fragments,
     worth_page.fragments,
     table1_page.fragments,
+    deepliif_page.fragments,
     partial(table3_page.fragments, profile="mini", without=tables.TABLE2_ONLY),
     table2_page.fragments,
     side_pages.ablation,
