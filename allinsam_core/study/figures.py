@@ -60,12 +60,12 @@ def _axes(figure: Figure) -> Axes:
     return axes
 
 
-def shown(figure: Figure | None, alt: str) -> Image | None:
+def shown(figure: Figure | None, alt: str, dpi: int = 120) -> Image | None:
     """The figure as a notebook's picture, on white so that it reads on light and dark pages. alt: what it shows."""
     if figure is None:
         return None
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120, facecolor="white")
+    figure.savefig(buffer, format="png", dpi=dpi, facecolor="white")
     return Image(buffer.getvalue(), format="png", width=round(96 * figure.get_figwidth()), alt=alt)
 
 

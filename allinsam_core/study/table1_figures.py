@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -10,7 +11,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from PIL import Image
 from skimage.segmentation import find_boundaries
 
 from allinsam_core.data.case import Case
@@ -96,17 +96,17 @@ def _made(config: MolecularConfig, name: str, boxes: AnnotatorSettings) -> tuple
     return patch, case.mask
 
 
-def figure3(found: list[Example], palette: Palette = LIGHT) -> Figure:
+def figure3(found: list[Example]) -> Figure:
     """PAS, IF, annotations, SAM masks and predictions of each patch: two lines of four pictures per patch."""
     figure = Figure(figsize=(WIDTH * 1.35, 3.6 * len(found)), layout="constrained")
     panels = figure.subplots(2 * len(found), 4, squeeze=False)
     for at, example in enumerate(found):
         patch, kind = example.patch, "injured" if example.patch.injured else "normal"
-        pas = few_colours(patch.pas)
+        pas = patch.pas
         drawn = {who: patch.masks[who][patch.cell_type] for who in ("expert", "student1", "lay")}
         pictures = [
             (f"PAS, {kind} (simulated)", pas),
-            ("IF (simulated)", np.asarray(patch.molecular) & 0xF0),
+            ("IF (simulated)", patch.molecular),
             ("expert, with IF", outlined(pas, drawn["expert"])),
             ("student, with IF", outlined(pas, drawn["student1"])),
             ("lay, without IF", outlined(pas, drawn["lay"])),
@@ -120,13 +120,15 @@ def figure3(found: list[Example], palette: Palette = LIGHT) -> Figure:
             axes.set_axis_off()
         for axes, (title, picture) in zip(panels[2 * at : 2 * at + 2].ravel(), pictures, strict=False):
             axes.imshow(np.asarray(picture), interpolation="none")  # embedded as it is
-            axes.set_title(title, fontsize=8, color=palette.ink)
+            axes.set_title(title, fontsize=8)
     return figure
 
 
-def few_colours(picture: np.ndarray, colours: int = 24) -> np.ndarray:
-    """A picture (H, W, 3) uint8 in so few colours that a page can carry sixteen of them."""
-    return np.asarray(Image.fromarray(picture).quantize(colours).convert("RGB"))
+def photograph(figure: Figure) -> bytes:
+    """A figure of pictures as one JPEG on white: a vector file would carry every picture twice, for light and dark."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="jpg", dpi=160, facecolor="white", pil_kwargs={"quality": 80, "optimize": True})
+    return buffer.getvalue()
 
 
 def outlined(image: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int] = YELLOW) -> np.ndarray:

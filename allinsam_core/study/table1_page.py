@@ -41,15 +41,14 @@ def fragments(results: Path) -> Fragments:
     tables["table1_procedure"] = _procedure(scores)
     tables["table1_status"] = _status(scores, profile)
     tables["table1_answers"] = _answers(compared) if profile != "smoke" else "No answer: smoke records say nothing.\n"
+    examples = table1_figures.examples(results, profile)
     return Fragments(
         numbers=_numbers(scores, results, profile),
         tables=tables,
         figures={
             "table1_means": partial(table1_figures.row_means, scores, "f1_pixel_macro"),
-            "table1_examples": lambda palette: table1_figures.figure3(
-                table1_figures.examples(results, profile), palette
-            ),
         },
+        files={"table1_examples.jpg": table1_figures.photograph(table1_figures.figure3(examples))},
     )
 
 

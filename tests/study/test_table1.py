@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 
 from allinsam_core.study import table1, table1_figures, table1_page
-from allinsam_core.study.fragments import DARK
 from allinsam_core.study.table1 import collect, compare
 
 SLIDES = {f"p{index}": f"S{index // 3}" for index in range(12)}  # four slides of three patches, S2 and S3 injured
@@ -113,6 +112,8 @@ def test_the_page_names_what_is_generated(tiny_results: Path) -> None:
     assert set(re.findall(r"\{num\}`(table1:[^`]+)`", page)) <= made.numbers.keys()
     assert set(re.findall(r"_generated/(table1_\w+)\.md", page)) == made.tables.keys()
     assert set(re.findall(r"_generated/(table1_\w+)\n", page)) == made.figures.keys()
+    assert set(re.findall(r"_generated/(table1_\w+\.jpg)\n", page)) == made.files.keys()
+    assert all(len(content) < 400_000 for content in made.files.values())
     assert "none in these runs" in made.tables["table1_guidance"]
 
 
@@ -120,7 +121,7 @@ def test_figure_3s_counterpart_shows_both_kinds(tiny_results: Path, monkeypatch:
     monkeypatch.setattr(table1_figures, "from_boxes", lambda cases, settings, cache: cases)  # no SAM here
     found = table1_figures.examples(tiny_results, "smoke")
     assert [example.patch.injured for example in found] == [False, True]
-    titles = [axes.get_title() for axes in table1_figures.figure3(found, DARK).axes]
+    titles = [axes.get_title() for axes in table1_figures.figure3(found).axes]
     assert titles.count("student, with IF") == 2
     assert "PAS, injured (simulated)" in titles
     assert "MOCL, students" in titles
