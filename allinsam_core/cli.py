@@ -80,6 +80,7 @@ def pretrain(
     out: Annotated[Path, typer.Option(help="Folder for checkpoints, weights and the record.")] = Path("work/pretrain"),
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     steps: Annotated[int | None, typer.Option(help="Steps of each phase, instead of the recipe's.")] = None,
+    earlier: Annotated[Path | None, typer.Option(help="Record of the shipped weights: go on from its phases.")] = None,
 ) -> None:
     """Pre-train mini-SAM on DSB2018 and simulated tissue (hours on two cores); continues where it stopped."""
     from allinsam_core.learning.pretrain_run import PretrainConfig
@@ -88,7 +89,7 @@ def pretrain(
     config = PretrainConfig()
     if steps is not None:
         config = config.with_steps(steps)
-    typer.echo(execute(config, out, device))
+    typer.echo(execute(config, out, device, earlier))
 
 
 @app.command()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from allinsam_core.data.style import Population, Style
+from allinsam_core.data.style import HOLLOW, Population, Style
 from allinsam_core.data.tissue import Layout, noise
 
 SMALLEST = 12  # visible pixels below which a nucleus leaves the truth
@@ -114,8 +114,8 @@ def stamp(
     level = float(population.haematoxylin * np.exp(rng.normal(0, population.variation)))
     pale = min(population.vesicular * rng.uniform(0.6, 1.2), 1.0)
     rim = max(0.9, 0.35 / spacing)
-    amount = 1 - 0.72 * pale * np.clip(one.depth / (2 * rim), 0, 1)
-    amount = amount + (0.1 + 0.45 * pale) * np.exp(-(((one.depth - 0.8 * rim) / rim) ** 2))
+    amount = 1 - population.hollow * pale * np.clip(one.depth / (2 * rim), 0, 1)
+    amount = amount + (0.1 + 0.45 * pale * population.hollow / HOLLOW) * np.exp(-(((one.depth - 0.8 * rim) / rim) ** 2))
     amount = amount + population.clumps * (texture + 1.5 * pale * np.maximum(texture - 0.5, 0))
     for _ in range(rng.poisson(population.nucleoli)):
         at_u, at_v, size = rng.uniform(-0.5, 0.5), rng.uniform(-0.5, 0.5), rng.uniform(0.12, 0.25)

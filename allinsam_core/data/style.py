@@ -7,7 +7,7 @@ simulated tiles must meet real stains as one more variation. The stain vectors s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -18,6 +18,9 @@ Vector = tuple[float, float, float]
 # Unit optical densities in RGB: Ruifrok & Johnston's, then Macenko et al.'s.
 HAEMATOXYLIN = np.array([[0.650, 0.704, 0.286], [0.563, 0.720, 0.406]])
 EOSIN = np.array([[0.072, 0.990, 0.105], [0.216, 0.801, 0.558]])
+
+HOLLOW = 0.72  # of most nuclei
+CLEARED = 0.3  # share of the tiles whose nuclei are paler inside than the cytoplasm around them
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class Population:
     nucleoli: float  # mean count
     edge: float  # softness of the contour
     halo: float  # 0 … 1: pale gap around the nucleus
+    hollow: float = HOLLOW  # 0 … 1: how pale a vesicular centre is
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,7 @@ class Style:
             "scattered": rng.uniform(0.2, 1.0),
         }  # fmt: skip
         stain_h, stain_e = _stains(rng)
-        return cls(
+        drawn = cls(
             populations=_populations(rng, kind, strength),
             overlap=float(rng.choice([0.0, 0.05, 0.12, 0.25])),
             epithelium=covered[kind],
@@ -143,6 +147,28 @@ class Style:
             gamma=_log(rng, 0.8, 1.25),
             jpeg=0 if rng.random() < 0.2 else int(rng.integers(40, 96)),
         )  # fmt: skip
+        own = rng.spawn(1)[0]  # leaves the other tiles as they were before there were cleared ones
+        return _cleared(drawn, own) if own.random() < CLEARED else drawn
+
+
+def _cleared(style: Style, rng: np.random.Generator) -> Style:
+    """The style with nuclei that are paler inside than the cytoplasm around them, within a dark rim.
+
+    Common in glandular tissue, prostate above all; a network that never saw them takes rim and clumps for the nucleus.
+    """
+
+    def cleared(population: Population) -> Population:
+        return replace(
+            population,
+            vesicular=rng.uniform(0.8, 1.1),
+            hollow=rng.uniform(0.75, 1.0),
+            haematoxylin=population.haematoxylin * rng.uniform(0.9, 1.4),
+            clumps=rng.uniform(0.1, 0.6),
+        )
+
+    large, spindle, *others = style.populations
+    spindle = cleared(spindle) if rng.random() < 0.5 else spindle
+    return replace(style, populations=(cleared(large), spindle, *others), transparency=rng.uniform(0.0, 0.45))
 
 
 def _log(rng: np.random.Generator, low: float, high: float) -> float:

@@ -69,6 +69,7 @@ PHASES = (
         name="ellipses", ellipses=0.8, train=_train(3000, 7e-4), stop=600
     ),  # cut short: too slow for the time there was
     Phase(name="settling", ellipses=0.8, train=_train(1400, 6e-4, warmup=50)),
+    Phase(name="cleared", ellipses=0.8, train=_train(1300, 5e-4, warmup=50)),  # first to see style.CLEARED
 )
 FIELD = 150  # px of the training images that fill mini-SAM's input
 NUCLEUS = 22.0  # px, median equivalent diameter that every source is rescaled to

@@ -101,17 +101,32 @@ def gather(config: PretrainConfig, dsb_root: Path) -> Sources:
     return Sources(cases, weights, held_out)
 
 
-def run(config: PretrainConfig, dsb_root: Path, folder: Path, device: str = "auto") -> tuple[History, Sources]:
+@dataclass
+class Start:
+    """Where pre-training starts, instead of at random weights: what `phases` phases left, and their history."""
+
+    weights: Path
+    phases: int
+    history: History
+
+
+def run(
+    config: PretrainConfig, dsb_root: Path, folder: Path, device: str = "auto", start: Start | None = None
+) -> tuple[History, Sources]:
     """Pre-train and leave `mini_sam.safetensors` (float16) in `folder`. Killed, it continues when called again."""
     sources = gather(config, dsb_root)
     torch.manual_seed(config.seed)
-    model = pretrain.PromptableSam(sams.initialised(sams.build("mini")))
+    model = pretrain.PromptableSam(
+        sams.initialised(sams.build("mini")) if start is None else sams.build("mini", start.weights)
+    )
     size = model.sam.image_encoder.img_size
     still = AugmentSettings(turns=False, zoom=0.0, stain=0, shift=0, blur=0, noise=0, on_nuclei=1)
     held = CropSampler(sources.held_out, config.field, size, 8, 1, still, [1.0] * len(sources.held_out))
     batches = pretrain.held_out_batches(held, 12)
-    history = History()
+    history = History() if start is None else start.history
     for number, phase in enumerate(config.phases):
+        if start is not None and number < start.phases:
+            continue
         seed = config.seed + 100 * number  # other crops than in the phases before
         sampler = CropSampler(
             sources.cases, config.field, size, phase.train.batch_size, seed, config.augment, sources.weights
