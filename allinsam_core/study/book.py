@@ -13,6 +13,7 @@ import matplotlib as mpl
 from allinsam_core.study import (
     api_page,
     audit_page,
+    control_page,
     deepliif_page,
     diagrams,
     geometry_page,
@@ -42,6 +43,7 @@ SECTIONS: tuple[Section, ...] = (
     table1_page.fragments,
     deepliif_page.fragments,
     partial(table3_page.fragments, profile="mini", without=tables.TABLE2_ONLY),
+    control_page.fragments,
     table2_page.fragments,
     side_pages.ablation,
     side_pages.draws,

@@ -26,6 +26,8 @@ MARKERS = {
     "nnunet": "D",
     "zeroshot": "v",
     "otsu": "x",
+    "finetuned": "^",
+    "scratch": "<",
     "lvit": "P",
     "xie": "X",
 }
@@ -40,6 +42,8 @@ COLOURS = {
         "nnunet": "#a11d2b",
         "lvit": "#6b5d00",
         "xie": "#00636e",
+        "finetuned": "#00636e",
+        "scratch": "#6b5d00",
     },
     "dark": {
         "allinsam": "#6cb6ff",
@@ -50,6 +54,8 @@ COLOURS = {
         "nnunet": "#ff8f8f",
         "lvit": "#dccb52",
         "xie": "#63d2de",
+        "finetuned": "#63d2de",
+        "scratch": "#dccb52",
     },
 }
 

@@ -32,6 +32,8 @@ METHOD_NAMES = {
     "lvit_oracle": "LViT, text from the truth",
     "xie": "Xie et al., self-supervised",
     "resunet": "Xie et al., no pretext",
+    "finetuned": "mini-SAM, trained whole",
+    "scratch": "the same network from random weights",
     "zeroshot": "mini-SAM, no MoNuSeg training",
     "otsu": "Stain deconvolution + Otsu",
     "beds-single": "BEDs, one member",

@@ -10,7 +10,7 @@ import pytest
 from scipy import ndimage
 from skimage.color import rgb2hed
 
-from allinsam_core.data import nuclei, simulate, tissue
+from allinsam_core.data import nuclei, simulate, style, tissue
 from allinsam_core.data.style import Style
 
 SEEDS = range(12)
@@ -120,6 +120,31 @@ def test_nuclei_hold_more_haematoxylin_than_their_surroundings(cases):
     assert np.mean(np.array(difference) > 0) > 0.8
 
 
+def test_cleared_nuclei_are_paler_inside_than_the_tissue_around_them(monkeypatch):
+    def contrasts(share: float) -> list[float]:
+        monkeypatch.setattr(style, "CLEARED", share)
+        found = []
+        for seed in range(12):
+            case = simulate.tile(seed, size=128)
+            depth = ndimage.distance_transform_edt(case.instances > 0)
+            centre, around = depth > 5, ndimage.distance_transform_edt(depth == 0)
+            if centre.any():
+                light = case.image.mean(axis=2)
+                found.append(np.percentile(light[centre], 75) - np.median(light[(around > 2) & (around < 8)]))
+        return found
+
+    solid, cleared = np.array(contrasts(0.0)), np.array(contrasts(1.0))
+    assert np.median(cleared) > np.median(solid) + 20
+    assert (solid > 0).mean() < 0.3 < (cleared > 0).mean()
+
+
+def test_tiles_without_cleared_nuclei_are_as_if_there_were_none(monkeypatch):
+    mixed = [simulate.tile(seed, size=64).image for seed in range(20)]
+    monkeypatch.setattr(style, "CLEARED", 0.0)
+    same = [np.array_equal(simulate.tile(seed, size=64).image, image) for seed, image in enumerate(mixed)]
+    assert 0.4 < np.mean(same) < 0.95  # seven in ten
+
+
 def test_nuclear_area_in_pixels_falls_with_the_square_of_the_spacing():
     areas = {}
     for spacing in (0.2, 0.4):
@@ -146,9 +171,9 @@ def test_light_follows_beer_and_lambert():
 
 def test_stain_vectors_have_length_one_and_haematoxylin_absorbs_more_red():
     styles = [Style.draw(np.random.default_rng(seed)) for seed in range(50)]
-    for style in styles:
-        assert np.linalg.norm(style.stain_h) == pytest.approx(1)
-        assert np.linalg.norm(style.stain_e) == pytest.approx(1)
+    for drawn in styles:
+        assert np.linalg.norm(drawn.stain_h) == pytest.approx(1)
+        assert np.linalg.norm(drawn.stain_e) == pytest.approx(1)
     assert np.mean([style.stain_h[0] > style.stain_e[0] for style in styles]) > 0.9
     assert Style.draw(np.random.default_rng(7)) == Style.draw(np.random.default_rng(7))
 

@@ -98,7 +98,7 @@ def test_ellipses_come_with_boxes_alone_and_as_often_as_asked() -> None:
 
 def test_a_changed_recipe_has_another_checkpoint() -> None:
     recipe = pretrain_run.PretrainConfig()
-    longer = recipe.with_steps(2000, 4000, 1000)
+    longer = recipe.with_steps(2000, 4000, 1000, 1000)
     assert longer.phases[1].train.steps == 4000
     assert recipe.until(0) == longer.until(0)  # the first phase is the same and need not be done again
     assert recipe.until(1) != longer.until(1)
@@ -165,7 +165,13 @@ def small_run(tiny_sam: sams.Sam, monkeypatch: pytest.MonkeyPatch) -> pretrain_r
     tiles = [simulate.tile(seed, size=64) for seed in (1, 2)]
     sources = pretrain_run.Sources(tiles, [0.5, 0.5], tiles[:1])
     monkeypatch.setattr(pretrain_run, "gather", lambda config, root: sources)
-    monkeypatch.setattr(pretrain_run.sams, "build", lambda name: tiny_sam)
+
+    def build(name: str, checkpoint: Path | None = None) -> sams.Sam:
+        if checkpoint is not None:
+            sams.load_strictly(tiny_sam, sams.read_weights(checkpoint), checkpoint, "tiny")
+        return tiny_sam
+
+    monkeypatch.setattr(pretrain_run.sams, "build", build)
     train = TrainSettings(steps=2, batch_size=1, learning_rate=1e-3, validate_every=2, warmup=1)
     phases = [pretrain.Phase(name=name, ellipses=share, train=train) for name, share in (("one", 0.0), ("two", 1.0))]
     return pretrain_run.PretrainConfig(field=64, phases=tuple(phases))
@@ -186,6 +192,34 @@ def test_pretraining_leaves_weights_and_a_record(
     assert record["weights"]["bytes"] == (tmp_path / "out" / "mini_sam.safetensors").stat().st_size
     for name in ("commit", "environment", "fit_seconds", "peak_memory_bytes", "config_hash"):
         assert record[name], name
+
+
+def test_a_further_phase_goes_on_from_the_weights_of_a_record(
+    small_run: pretrain_run.PretrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from allinsam_core.study import pretraining, records
+
+    monkeypatch.setenv("ALLINSAM_DATA", str(tmp_path))
+    first = small_run.model_copy(update={"phases": small_run.phases[:1]})
+    earlier = pretraining.execute(first, tmp_path / "first", "cpu")
+    weights = tmp_path / "first" / "mini_sam.safetensors"
+    monkeypatch.setattr(pretraining.sam, "MINI_WEIGHTS", weights)
+    before = sams.read_weights(weights)
+    record = records.read(pretraining.execute(small_run, tmp_path / "second", "cpu", earlier))
+    assert [v["step"] for v in record["training"]["validations"]] == [2, 4]
+    assert record["training"]["validations"][0] == records.read(earlier)["training"]["validations"][0]
+    assert record["fit_seconds"] > records.read(earlier)["fit_seconds"] > 0
+    assert record["earlier"]["weights"] == records.read(earlier)["weights"]
+    assert not list((tmp_path / "second").glob("one-*"))  # the finished phase is not done again
+    after = sams.read_weights(tmp_path / "second" / "mini_sam.safetensors")
+    changed = max(float((after[k].float() - before[k].float()).abs().max()) for k in before)
+    assert 0 < changed < 0.1  # near where it started: two small steps, no other initial weights
+
+    with pytest.raises(ValueError, match="expected the first of them"):
+        pretraining.execute(first, tmp_path / "third", "cpu", earlier)
+    weights.write_bytes(b"others")
+    with pytest.raises(ValueError, match="name the record of the weights that ship"):
+        pretraining.execute(small_run, tmp_path / "third", "cpu", earlier)
 
 
 def test_sources_have_their_shares_and_nothing_held_out_is_trained_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,85 @@
+"""Is it the pre-training or the network? All-in-SAM beside the same network trained whole, on the validation images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from statistics import mean
+
+import pandas as pd
+
+from allinsam_core.metrics.stats import Interval, clustered_bootstrap_mean
+from allinsam_core.study import records, tables
+from allinsam_core.study.fragments import Fragments, markdown_table, score, signed, table_block, with_interval
+
+ADAPTER = "allinsam"
+CONTROLS = ("finetuned", "scratch")
+CAPTION = (
+    "The same network adapted, trained whole from mini-SAM, and trained whole from random weights; complete labels"
+)
+
+
+@dataclass(frozen=True)
+class Look:
+    """A run at the weights it kept: Dice over the validation images, and the seconds of its training."""
+
+    dice: float
+    seconds: float
+
+
+def kept(results: Path, profile: str, method: str) -> dict[float, dict[int, Look]]:
+    """By share of the training images and seed: the validation look that chose each run's weights."""
+    found: dict[float, dict[int, Look]] = {}
+    for path in sorted((results / profile).glob(f"{method}-complete-*/run.json")):
+        record = records.read(path)
+        training, config = record["training"], record["config"]
+        (chosen,) = (look for look in training["validations"] if look["step"] == training["best"])
+        found.setdefault(config["fraction"], {})[config["seed"]] = Look(chosen["dice"], record["fit_seconds"])
+    return found
+
+
+def fragments(results: Path, profile: str = "mini") -> Fragments:
+    """Numbers `control:…` and the fragment `control`; without any control run the page says how to make them."""
+    looks = {method: kept(results, profile, method) for method in (ADAPTER, *CONTROLS)}
+    present = [method for method in CONTROLS if looks[method]]
+    if not present or not looks[ADAPTER]:
+        return Fragments(
+            tables={"control": "*Not run yet: methods `scratch` and `finetuned` of the `mini` profile.*\n"}
+        )
+    scores = tables.collect(results, profile)
+    scores = scores[scores["label"] == "complete"]
+    numbers, lines = {}, []
+    shares = sorted({fraction for method in present for fraction in looks[method]}, reverse=True)
+    for fraction, method in product(shares, (ADAPTER, *present)):
+        by_seed = looks[method].get(fraction, {})
+        if not by_seed:
+            continue
+        dices = [look.dice for look in by_seed.values()]
+        numbers[f"control:{method}:{fraction:g}:val_dice"] = score(mean(dices), 3)
+        lead = "–"
+        if method != ADAPTER:
+            difference = _lead(scores[scores["fraction"] == fraction], method)
+            numbers[f"control:{method}:{fraction:g}:lead"] = signed(difference.mean, 3)
+            lead = with_interval(difference, signed)
+        lines.append(
+            [
+                tables.fraction_name(fraction),
+                tables.METHOD_NAMES[method],
+                score(mean(dices), 3),
+                f"{score(min(dices), 3)} to {score(max(dices), 3)}",
+                lead,
+                f"{mean(look.seconds for look in by_seed.values()):.0f}",
+                str(len(by_seed)),
+            ]
+        )
+    header = ["Training data", "Method", "`dice`, validation", "seeds", "adapter − this, test `dice`", "fit s", "runs"]
+    table = markdown_table(header, lines, text_columns=2)
+    return Fragments(numbers=numbers, tables={"control": table_block(CAPTION, "tab-control", table)})
+
+
+def _lead(scores: pd.DataFrame, method: str) -> Interval:
+    """The adapter's Dice − the method's, image by image and seed by seed; the seeds of an image stay together."""
+    paired = scores.pivot(index=["image", "seed"], columns="method", values="dice")[[ADAPTER, method]].dropna()
+    images = paired.index.get_level_values("image").tolist()
+    return clustered_bootstrap_mean((paired[ADAPTER] - paired[method]).to_numpy(), images)
