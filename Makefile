@@ -34,8 +34,8 @@ book: $(STAMP) ## Install, run the smoke study, build the book
 	@echo "The book: $(CURDIR)/book/_build/html/index.html   (make serve opens it on a local port)"
 
 pages: $(STAMP) ## Build the book from the results that are there
-	@set -e; for name in annotation learning refinement experiment table3 table2 mocl; do \
-	  python -m allinsam_core.study.notebook run notebooks/$$name.ipynb book/runs/$$name.ipynb; done
+	printf '%s\n' mocl learning experiment annotation refinement table3 table2 | OMP_NUM_THREADS=1 xargs -P 2 -I NAME \
+	  python -m allinsam_core.study.notebook run notebooks/NAME.ipynb book/runs/NAME.ipynb
 	python -m allinsam_core.study.notebook run notebooks/table1.ipynb book/runs/table1.ipynb -p execute=false -p profile=$(if $(wildcard results/mini/table1/*/run.json),mini,smoke)
 	allinsam book generate
 	jupyter-book build book -W -n --keep-going

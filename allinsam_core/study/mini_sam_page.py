@@ -75,9 +75,11 @@ def _sizes() -> dict[str, str]:
 
 def _pretraining(record: dict[str, Any]) -> dict[str, str]:
     training, phases = record["training"], record["config"]["phases"]
+    steps = [phase["stop"] or phase["train"]["steps"] for phase in phases]
     return {
         "minisam:minutes": f"{record['fit_seconds'] / 60:.0f}",
-        "minisam:steps": " and ".join(f"{phase['train']['steps']:,}" for phase in phases),
+        "minisam:steps": f"{sum(steps):,}",
+        "minisam:phases": ", ".join(f"{count:,}" for count in steps),
         "minisam:batch": str(phases[0]["train"]["batch_size"]),
         "minisam:cases": f"{record['data']['train']['images']:,}",
         "minisam:megabytes": f"{record['weights']['bytes'] / 1e6:.1f}",
