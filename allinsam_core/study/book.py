@@ -13,6 +13,7 @@ import matplotlib as mpl
 from allinsam_core.study import (
     api_page,
     audit_page,
+    claims_page,
     control_page,
     deepliif_page,
     diagrams,
@@ -44,6 +45,7 @@ SECTIONS: tuple[Section, ...] = (
     deepliif_page.fragments,
     partial(table3_page.fragments, profile="mini", without=tables.TABLE2_ONLY),
     control_page.fragments,
+    claims_page.fragments,
     table2_page.fragments,
     side_pages.ablation,
     side_pages.draws,

@@ -44,7 +44,18 @@ METHOD_NAMES = {
     "ellipse": "Ellipses in the true boxes",
 }
 TOLD = ("boxes", "ellipse", "lvit_oracle")  # references that are told something of the truth of the test images
-TABLE2_ONLY = ("xie", "resunet", "lvit", "beds-single", "beds", "beds-stain", "mocl_unet", *TOLD)
+TABLE2_ONLY = (
+    "finetuned",
+    "scratch",
+    "xie",
+    "resunet",
+    "lvit",
+    "beds-single",
+    "beds",
+    "beds-stain",
+    "mocl_unet",
+    *TOLD,
+)
 PAPER_METHOD = {"allinsam": "All-in-SAM", "nnunet": "nnUNet"}
 PAPER_FRACTION = {"All": 1.0, "100%": 1.0, "4%": 0.04, "0.50%": 0.005, "0.5%": 0.005}
 
