@@ -13,7 +13,7 @@ from allinsam_core.metrics.stats import Interval, bootstrap_mean
 from allinsam_core.study import noise_page, table1, tables
 from allinsam_core.study.fragments import Fragments, markdown_table, score, signed
 
-Verdict = Literal["held", "held in part", "no difference seen", "did not hold", "not run"]
+Verdict = Literal["held", "held in part", "undecided", "did not hold", "not run"]
 Key = tuple[str, str]  # method, label
 MARGIN = 0.02  # of Dice: a loss that would not matter; the margin of Table 1's equivalence tests
 ON_MONUSEG, SIMULATED = "real MoNuSeg, mini-SAM", "simulated slides"
@@ -53,7 +53,7 @@ class Claim:
             return "held"
         if any(f.supports for f in self.findings):
             return "held in part"
-        return "did not hold" if any(f.contradicts for f in self.findings) else "no difference seen"
+        return "did not hold" if any(f.contradicts for f in self.findings) else "undecided"
 
 
 def lead(name: str, found: Interval) -> Finding:

@@ -24,7 +24,7 @@ UP, DOWN, UNSURE = (Interval(m, m - 0.05, m + 0.05, 14, 0.95) for m in (0.1, -0.
         ((UP, DOWN), "held in part"),
         ((UP, UNSURE), "held in part"),
         ((DOWN, UNSURE), "did not hold"),
-        ((UNSURE,), "no difference seen"),
+        ((UNSURE,), "undecided"),
     ],
 )
 def test_verdicts_follow_from_the_intervals(found: tuple[Interval, ...], verdict: str) -> None:
@@ -58,7 +58,7 @@ def test_differences_are_paired_on_the_seeds_that_both_have(write_run: WriteRun)
     found = claims_page.fragments(results)
     table = found.tables["claims"]
     assert "All-in-SAM − nnU-Net<br>100 % +0.150 [+0.100, +0.200] | **held** |" in table
-    assert "weak − complete<br>100 % −0.030 [−0.050, −0.010] | **no difference seen** |" in table
+    assert "weak − complete<br>100 % −0.030 [−0.050, −0.010] | **undecided** |" in table
     assert "All-in-SAM − nnU-Net<br>100 % +0.170 [+0.090, +0.250] | **held** |" in table
     assert "tight boxes +0.100 [+0.100, +0.100]<br>random boxes +0.100" in table
     assert found.numbers["claims:all"] == str(table.count("\n") - 2) == "10"
