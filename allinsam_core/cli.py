@@ -103,6 +103,14 @@ def quality(
     typer.echo(execute(results, tuple(s for s in SPLITS if split is None or s in split), Path("work/weak")))
 
 
+@app.command("mask-threshold")
+def mask_threshold(results: Annotated[Path, typer.Option(help="Where rows and record go.")] = Path("results")) -> None:
+    """Measure what each threshold of mini-SAM's mask logits is worth on MoNuSeg's validation images."""
+    from allinsam_core.study.mini_sam import mask_thresholds
+
+    typer.echo(mask_thresholds(results))
+
+
 @app.command()
 def overlap(results: Annotated[Path, typer.Option(help="Where rows and record go.")] = Path("results")) -> None:
     """Show by patch matching that no stained DSB2018 image shows the tissue of a MoNuSeg image."""

@@ -33,6 +33,7 @@ from segment_anything.utils.transforms import ResizeLongestSide as ResizeLongest
 
 MODELS = ("mini", "vit_b", "vit_l", "vit_h")
 REDUCTION = {"mini": 8, "vit_b": 32, "vit_l": 32, "vit_h": 32}  # the adapter's bottleneck is D // this
+MINI_MASK_THRESHOLD = -1.0  # logit; by tight boxes on MoNuSeg's validation images, see `allinsam mask-threshold`
 MINI_WEIGHTS = Path(__file__).with_name("mini_sam.safetensors")
 
 
@@ -54,7 +55,7 @@ class MiniGeometry:
 def _build_mini(geometry: MiniGeometry | None = None) -> Sam:
     g = geometry or MiniGeometry()
     grid = g.image_size // g.patch_size
-    return Sam(
+    sam = Sam(
         image_encoder=ImageEncoderViT(
             img_size=g.image_size,
             patch_size=g.patch_size,
@@ -82,7 +83,9 @@ def _build_mini(geometry: MiniGeometry | None = None) -> Sam:
             iou_head_depth=3,
             iou_head_hidden_dim=g.prompt_dim,
         ),
-    ).eval()
+    )
+    sam.mask_threshold = MINI_MASK_THRESHOLD
+    return sam.eval()
 
 
 def build(name: str, checkpoint: Path | str | None = None) -> Sam:

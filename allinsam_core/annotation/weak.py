@@ -125,6 +125,7 @@ def _key(case: Case, boxes: np.ndarray, labels: np.ndarray, checksum: str, annot
         "overlap": annotator.overlap,
         "multimask": annotator.multimask,
         "ellipses": annotator.ellipses,
+        "mask_threshold": annotator.sam.mask_threshold,
     }
     digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
     for array in (case.image, boxes, labels.astype(np.int64)):

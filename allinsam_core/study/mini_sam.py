@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from tqdm import tqdm
@@ -78,6 +79,59 @@ def worst(table: pd.DataFrame, count: int = 20, smallest: int = 100) -> pd.DataF
     return tight.sort_values(["instance_iou", "image", "label"], kind="stable").head(count)
 
 
+THRESHOLDS = (0.0, -0.5, -1.0, -1.5, -2.0)
+
+
+def mask_thresholds(results: Path, side: int = 450) -> Path:
+    """What each threshold of the mask logits is worth, on the middle `side` px of the validation images.
+
+    Writes `results/mini_sam/mask_threshold/rows.csv`, a line per threshold, law of the boxes and image, and `run.json`;
+    returns the folder. `sam.MINI_MASK_THRESHOLD` was chosen by it.
+    """
+    clock = time.monotonic()
+    sam = sams.load_mini()
+    whole = monuseg.load(data_root(), "val")
+    corners = [((height - side) // 2, (width - side) // 2) for height, width in (c.instances.shape for c in whole)]
+    images = [case.crop(*corner, side) for case, corner in zip(whole, corners, strict=True)]
+    rows = []
+    for threshold, law, case in tqdm(list(product(THRESHOLDS, LAWS, images)), desc="thresholds", disable=None):
+        sam.mask_threshold = threshold
+        found = quality(case, annotate_case(case, sam, WeakSettings(box_law=law)).case, law)
+        rows.append(
+            {
+                "threshold": threshold,
+                "boxes": law,
+                "image": case.name,
+                "dice": found.dice,
+                "mean_instance_iou": found.mean_instance_iou,
+                "median_area_ratio": float(found.nuclei["area_ratio"].median()),
+            }
+        )
+    folder = results / "mini_sam" / "mask_threshold"
+    folder.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(rows).to_csv(folder / "rows.csv", index=False, float_format="%.6f")
+    checksum = sams.weights_checksum(sam)
+    config = {"weights": checksum, "thresholds": THRESHOLDS, "laws": LAWS, "side": side}
+    records.write(_record("mini-sam-mask-threshold", config, {"val": images}, clock), folder / "run.json")
+    return folder
+
+
+def _record(run_id: str, config: dict[str, Any], images: dict[str, list[Case]], started: float) -> dict[str, Any]:
+    """The record of a measurement of the shipped weights. config: with the weights' checksum. started: monotonic."""
+    return {
+        "run_id": run_id,
+        "config_hash": str(config["weights"])[:10],
+        "config": config,
+        "commit": records.commit(),
+        "simulated": False,
+        "seed": WeakSettings().seed,
+        "environment": records.environment(),
+        "data": {name: {"images": len(c), "sha256": records.data_checksum(c)} for name, c in images.items()},
+        "seconds": time.monotonic() - started,
+        "peak_memory_bytes": records.peak_memory(),
+    }
+
+
 def execute(results: Path, splits: tuple[Split, ...] = SPLITS, cache: Path | None = None) -> Path:
     """Measure and write `results/mini_sam/quality/`: rows, sizes, worst (`.csv`) and `run.json`; its folder.
 
@@ -101,17 +155,12 @@ def execute(results: Path, splits: tuple[Split, ...] = SPLITS, cache: Path | Non
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in tables.items():
         content.to_csv(folder / f"{name}.csv", index=False, float_format="%.6f")
-    record = {
-        "run_id": "mini-sam-quality",
-        "config_hash": checksum[:10],
-        "config": {"weights": checksum, "laws": LAWS, "boxes": WeakSettings().model_dump(mode="json")},
-        "commit": records.commit(),
-        "simulated": False,
-        "seed": WeakSettings().seed,
-        "environment": records.environment(),
-        "data": {" and ".join(splits): {"images": len(images), "sha256": records.data_checksum(images)}},
-        "seconds": time.monotonic() - clock,
-        "peak_memory_bytes": records.peak_memory(),
+    config = {
+        "weights": checksum,
+        "mask_threshold": sam.mask_threshold,
+        "laws": LAWS,
+        "boxes": WeakSettings().model_dump(mode="json"),
     }
+    record = _record("mini-sam-quality", config, {" and ".join(splits): images}, clock)
     records.write(record, folder / "run.json")
     return folder

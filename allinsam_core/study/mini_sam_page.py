@@ -24,7 +24,7 @@ def fragments(results: Path) -> Fragments:
     """Numbers `minisam:…`, tables and figures `minisam_…`, from `results/mini_sam/`."""
     record = records.read(results / "mini_sam" / "pretraining" / "run.json")
     rows = pd.read_csv(results / "mini_sam" / "quality" / "rows.csv")
-    numbers = {**_sizes(), **_pretraining(record)}
+    numbers = {**_sizes(), **_pretraining(record), "minisam:threshold": score(sams.MINI_MASK_THRESHOLD, 1)}
     overlap = records.read(results / "mini_sam" / "overlap" / "run.json")
     numbers["minisam:overlap_largest"] = score(overlap["largest_correlation"], 2)
     numbers["minisam:overlap_same"] = str(overlap["same"])
@@ -47,6 +47,7 @@ def fragments(results: Path) -> Fragments:
             "minisam_held_out": _held_out(record),
             "minisam_sizes": _sizes_table(pd.read_csv(results / "mini_sam" / "quality" / "sizes.csv")),
             "minisam_organs": _organs(rows),
+            "minisam_thresholds": _thresholds(pd.read_csv(results / "mini_sam" / "mask_threshold" / "rows.csv")),
         },
         figures={"minisam_curve": partial(_curve, record)},
     )
@@ -110,6 +111,20 @@ def _held_out(record: dict[str, Any]) -> str:
     wanted = ("dice", "box_iou", "ellipse_iou", "point_iou")
     looks = record["training"]["validations"]
     lines = [[f"{v['step']:,}", *(score(v[k], 3) if k in v else "–" for k in wanted)] for v in looks]
+    return markdown_table(header, lines)
+
+
+def _thresholds(rows: pd.DataFrame) -> str:
+    """Means over images, a line per threshold and law of the boxes."""
+    measures = ["dice", "mean_instance_iou", "median_area_ratio"]
+    header = ["Boxes", "Threshold, logit", *(f"`{m}`" for m in measures), "Images"]
+    lines = []
+    for law in ("tight", "random"):
+        own = rows[rows["boxes"] == law]
+        for threshold in sorted(own["threshold"].unique(), reverse=True):
+            group = own[own["threshold"] == threshold]
+            means = (score(float(group[m].mean()), 3) for m in measures)
+            lines.append([law, score(float(threshold), 1), *means, str(len(group))])
     return markdown_table(header, lines)
 
 

@@ -33,10 +33,11 @@ BOXES = np.array(
 @pytest.mark.parametrize("multimask", [False, True])
 @pytest.mark.parametrize("ellipses", [False, True])
 def test_a_whole_image_is_answered_as_by_sam_predictor(
-    sam: sams.Sam, image: np.ndarray, multimask: bool, ellipses: bool
+    sam: sams.Sam, image: np.ndarray, multimask: bool, ellipses: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from segment_anything import SamPredictor
 
+    monkeypatch.setattr(sam, "mask_threshold", 0.0)  # random weights give logits on both sides of it
     theirs = SamPredictor(sam)
     theirs.set_image(image)
     ours = BoxAnnotator(sam, field=None, multimask=multimask, ellipses=ellipses)

@@ -32,6 +32,7 @@ def test_mini_is_made_of_the_same_modules_at_its_own_sizes() -> None:
     with torch.device("meta"):
         mini, theirs = sams.build("mini"), sams.sam_model_registry["vit_b"]()
     assert mini.state_dict().keys() == theirs.state_dict().keys()  # twelve blocks both
+    assert (mini.mask_threshold, theirs.mask_threshold) == (sams.MINI_MASK_THRESHOLD, 0)
     assert mini.image_encoder.img_size == 256
     assert mini.image_encoder.pos_embed.shape == (1, 16, 16, 192)
     assert mini.prompt_encoder.embed_dim == 128

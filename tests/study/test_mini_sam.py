@@ -11,7 +11,7 @@ import torch
 
 from allinsam_core.annotation import sam as sams
 from allinsam_core.data.case import Case
-from allinsam_core.study import mini_sam
+from allinsam_core.study import mini_sam, records
 
 
 @pytest.fixture
@@ -42,6 +42,23 @@ def test_ellipses_are_measured_like_sam(disc: Case, monkeypatch: pytest.MonkeyPa
     assert ellipses.loc[7, "instance_iou"] == pytest.approx(np.pi / 4, abs=0.03)
     assert ellipses.loc[7, "excess"] == 0
     assert found.rows[-1]["dice"] == 0
+
+
+def test_lower_thresholds_make_larger_masks(disc: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    sam = sams._build_mini(sams.MiniGeometry(embed_dim=48, depth=2, num_heads=2, global_attn_indexes=(1,)))
+    monkeypatch.setattr(mini_sam.sams, "load_mini", lambda: sam)
+    monkeypatch.setattr(mini_sam.monuseg, "load", lambda root, split: [disc])
+    monkeypatch.setenv("ALLINSAM_DATA", str(tmp_path))
+    folder = mini_sam.mask_thresholds(tmp_path, side=50)
+    rows = pd.read_csv(folder / "rows.csv").set_index(["boxes", "threshold"])
+    assert len(rows) == len(mini_sam.LAWS) * len(mini_sam.THRESHOLDS)
+    ratios = rows.loc["tight", "median_area_ratio"].sort_index()
+    assert ratios.is_monotonic_decreasing
+    assert ratios.iloc[0] > ratios.iloc[-1]
+    record = records.read(folder / "run.json")
+    assert record["config"]["weights"] == sams.weights_checksum(sam)
+    assert record["data"]["val"]["images"] == 1
 
 
 def test_the_worst_come_first_and_specks_do_not_count() -> None:
