@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -78,12 +79,13 @@ sphinx:
     record_numbers: _ext
     mathml: _ext
     themed: _ext
+    launch: _ext
   config:
     html_math_renderer: mathml
 """
 
 
-def build(tmp_path: Path, text: str) -> subprocess.CompletedProcess[str]:
+def build(tmp_path: Path, text: str, **environment: str) -> subprocess.CompletedProcess[str]:
     shutil.copytree(ROOT / "book" / "_ext", tmp_path / "_ext")
     (tmp_path / "_config.yml").write_text(CONFIG)
     (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: intro\n")
@@ -91,7 +93,8 @@ def build(tmp_path: Path, text: str) -> subprocess.CompletedProcess[str]:
     (tmp_path / "_generated" / "numbers.json").write_text('{"audit:x": "0.8254"}')
     (tmp_path / "intro.md").write_text(f"# T\n\n{text}\n")
     command = [str(JUPYTER_BOOK), "build", str(tmp_path), "-W", "-n", "--keep-going"]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    here = {name: value for name, value in os.environ.items() if not name.startswith("GITHUB_")}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=here | environment)
 
 
 @needs_jupyter_book
@@ -110,3 +113,24 @@ def test_a_missing_number_equation_or_alt_text_fails_the_build(tmp_path: Path) -
     assert done.returncode != 0
     for message in ("no such key", "cannot write as MathML", "no :alt: text"):
         assert message in done.stdout + done.stderr
+
+
+@needs_jupyter_book
+def test_notebooks_are_launched_from_the_published_repository_and_from_nowhere_else(tmp_path: Path) -> None:
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "live.ipynb").touch()
+    homes = {"here": {}, "there": {"GITHUB_REPOSITORY": "group/study", "GITHUB_REF_NAME": "a/b"}}
+    pages = {}
+    for name, environment in homes.items():
+        (tmp_path / name).mkdir()
+        done = build(tmp_path / name, "Live ({launch}`live`).", **environment)
+        assert done.returncode == 0, done.stdout + done.stderr
+        pages[name] = (tmp_path / name / "_build" / "html" / "intro.html").read_text(encoding="utf-8")
+        assert '<span class="pre">make</span> <span class="pre">lab</span>' in pages[name]
+    assert "mybinder" not in pages["here"]
+    assert "https://mybinder.org/v2/gh/group/study/a%2Fb?labpath=notebooks%2Flive.ipynb" in pages["there"]
+    assert "https://colab.research.google.com/github/group/study/blob/a%2Fb/notebooks/live.ipynb" in pages["there"]
+    (tmp_path / "dead").mkdir()
+    done = build(tmp_path / "dead", "{launch}`dead`")
+    assert done.returncode != 0
+    assert "notebooks/dead.ipynb is no file" in done.stdout + done.stderr
