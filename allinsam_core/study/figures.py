@@ -26,8 +26,6 @@ MARKERS = {
     "nnunet": "D",
     "zeroshot": "v",
     "otsu": "x",
-    "finetuned": "^",
-    "scratch": "<",
     "lvit": "P",
     "xie": "X",
 }
@@ -42,8 +40,6 @@ COLOURS = {
         "nnunet": "#a11d2b",
         "lvit": "#6b5d00",
         "xie": "#00636e",
-        "finetuned": "#00636e",
-        "scratch": "#6b5d00",
     },
     "dark": {
         "allinsam": "#6cb6ff",
@@ -54,8 +50,6 @@ COLOURS = {
         "nnunet": "#ff8f8f",
         "lvit": "#dccb52",
         "xie": "#63d2de",
-        "finetuned": "#63d2de",
-        "scratch": "#dccb52",
     },
 }
 
