@@ -46,7 +46,9 @@ def describe(
 
 @app.command()
 def run(
-    profile: Annotated[str, typer.Option(help="smoke, choice, mini, labels, ablation, draws or paper.")] = "smoke",
+    profile: Annotated[
+        str, typer.Option(help="smoke, choice, mini, labels, ablation, draws, longer or paper.")
+    ] = "smoke",
     method: Annotated[str, typer.Option()] = "allinsam",
     label: Annotated[str, typer.Option(help="complete or weak.")] = "complete",
     fraction: Annotated[float, typer.Option(help="Part of the training images.")] = 1.0,

@@ -50,6 +50,7 @@ SECTIONS: tuple[Section, ...] = (
     claims_page.fragments,
     table2_page.fragments,
     side_pages.ablation,
+    side_pages.longer,
     side_pages.draws,
     partial(table3_page.fragments, profile="smoke"),
     noise_page.fragments,

@@ -28,7 +28,7 @@ from allinsam_core.refinement.corrective import CorrectiveSettings
 from allinsam_core.refinement.method import MoclUNetSettings
 from allinsam_core.study.records import hash_of
 
-ProfileName = Literal["smoke", "choice", "mini", "labels", "ablation", "draws", "paper"]
+ProfileName = Literal["smoke", "choice", "mini", "labels", "ablation", "draws", "longer", "paper"]
 PROFILES = get_args(ProfileName)
 Label = Literal["complete", "weak"]
 LATER_FIELDS = ("corrective", "noise")  # not in the first records: unset, they leave a run's hash as it was

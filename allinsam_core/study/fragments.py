@@ -49,8 +49,8 @@ def score(value: float, digits: int = 4) -> str:
 
 
 def signed(value: float, digits: int = 4) -> str:
-    """A difference, always with its sign; a true minus sign: +0.0015, −0.0037."""
-    text = f"{value:+.{digits}f}"
+    """A difference, always with its sign; a true minus sign: +0.0015, −0.0037. What rounds to zero is +0.0000."""
+    text = f"{round(value, digits) + 0.0:+.{digits}f}"
     return text.replace("-", "−")
 
 

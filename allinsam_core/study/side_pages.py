@@ -1,6 +1,6 @@
-"""What two small studies beside the tables substitute: augmentation switched off, and the luck of the 0.5 % draw.
+"""What small studies beside the tables substitute: no augmentation, longer training, the luck of the 0.5 % draw.
 
-Both are optional: without their runs the page says how to make them.
+All are optional: without their runs the page says how to make them.
 """
 
 from __future__ import annotations
@@ -53,6 +53,33 @@ def ablation(results: Path, profile: str = "mini", off: str = "ablation") -> Fra
             rows.append([tables.fraction_name(fraction), "on − off", "", "", _interval(share, sign=True), ""])
     table = markdown_table(header, rows, text_columns=2)
     return Fragments(tables={"ablation": table_block("Dice with and without augmentation", "tab-ablation", table)})
+
+
+def longer(results: Path, profile: str = "mini", more: str = "longer") -> Fragments:
+    """Fragment `longer`: Dice with the profile's training and with four times as much, all complete labels."""
+    if not any((results / more).glob("*/run.json")):
+        return Fragments(tables={"longer": not_run(more)})
+    short, long = (_all_complete(tables.collect(results, name)) for name in (profile, more))
+    lead, rows = PAIR[0], []
+    for method in sorted(set(long["method"]), key=tables.method_order):
+        for name, scores in (("×1", short), ("×4", long)):
+            by_method = scores.pivot(index=["image", "seed"], columns="method", values="dice")
+            if method not in by_method:
+                continue
+            own = by_method[method].dropna()
+            gap = "–"
+            if method != lead and lead in by_method:
+                gap = _interval((by_method[lead] - by_method[method]).dropna(), sign=True)
+            seconds = scores.loc[scores["method"] == method, "fit s"].mean()
+            n = f"{own.index.unique('image').size} × {own.index.unique('seed').size}"
+            rows.append([tables.METHOD_NAMES[method], name, _interval(own), gap, f"{seconds:.0f}", n])
+    header = ["Method", "steps", "`dice`", "All-in-SAM − this", "fit s", N]
+    table = markdown_table(header, rows, text_columns=2)
+    return Fragments(tables={"longer": table_block("Four times the training, complete labels", "tab-longer", table)})
+
+
+def _all_complete(scores: pd.DataFrame) -> pd.DataFrame:
+    return scores[(scores["label"] == "complete") & (scores["fraction"] == 1.0)]
 
 
 def draws(results: Path, profile: str = "draws") -> Fragments:

@@ -102,7 +102,8 @@ def collect(results: Path, profile: str) -> pd.DataFrame:
         if first != path.parent:
             raise ValueError(f"{first} and {path.parent} are runs of the same cell and seed; delete the outdated one")
         own = own.assign(**place)
-        frames.append(own.assign(run=record["run_id"], simulated=record["simulated"]))
+        about = {"run": record["run_id"], "simulated": record["simulated"], "fit s": record["fit_seconds"]}
+        frames.append(own.assign(**about))
         tests[record["data"]["test"]["sha256"]] = path
     if not frames:
         raise ValueError(f"{results / profile}: no finished run; `make study PROFILE={profile}` makes them")

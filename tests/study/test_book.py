@@ -65,6 +65,7 @@ def test_other_files_are_written_as_they_are_and_go_when_they_are_no_longer_made
 
 
 def test_formats() -> None:
+    assert signed(-0.00001) == "+0.0000"
     assert (score(0.82544), signed(0.0012), signed(-0.0037)) == ("0.8254", "+0.0012", "−0.0037")
     assert markdown_table(("a", "b"), [("x", "1")]) == "| a | b |\n| :-- | --: |\n| x | 1 |\n"
     with pytest.raises(ValueError, match="expected 2"):

@@ -179,6 +179,21 @@ def test_how_much_of_the_gap_is_augmentation(write_run: WriteRun) -> None:
     assert "**−0.050** [−0.050, −0.050]" in share
 
 
+def test_longer_training_stands_beside_the_profiles_own(write_run: WriteRun) -> None:
+    assert "make study PROFILE=longer" in side_pages.longer(Path("nowhere")).tables["longer"]
+    for seed in (0, 1):
+        write_run("allinsam", 1.0, seed, {"x": 0.8, "y": 0.7})
+        write_run("unet", 1.0, seed, {"x": 0.6, "y": 0.6})
+        write_run("unet", 0.04, seed, {"x": 0.1, "y": 0.1})  # other amounts do not count
+        write_run("allinsam", 1.0, seed, {"x": 0.9, "y": 0.7}, profile="longer")
+        results = write_run("unet", 1.0, seed, {"x": 0.8, "y": 0.8}, profile="longer")
+    lines = side_pages.longer(results).tables["longer"].splitlines()[5:9]
+    assert lines[0] == "| All-in-SAM (mini-SAM) | ×1 | **0.750** [0.700, 0.800] | – | 90 | 2 × 2 |"
+    assert lines[1] == "| All-in-SAM (mini-SAM) | ×4 | **0.800** [0.700, 0.900] | – | 90 | 2 × 2 |"
+    assert lines[2] == "| U-Net | ×1 | **0.600** [0.600, 0.600] | **+0.150** [+0.100, +0.200] | 90 | 2 × 2 |"
+    assert lines[3] == "| U-Net | ×4 | **0.800** [0.800, 0.800] | **+0.000** [−0.100, +0.100] | 90 | 2 × 2 |"
+
+
 def test_draws_are_paired_by_seed(write_run: WriteRun) -> None:
     for seed, (ours, rival) in enumerate([(0.5, 0.4), (0.6, 0.7), (0.7, 0.4)]):
         write_run("allinsam", 0.005, seed, ramp(ours, 0), profile="draws")
