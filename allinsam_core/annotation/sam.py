@@ -33,7 +33,7 @@ from segment_anything.utils.transforms import ResizeLongestSide as ResizeLongest
 
 MODELS = ("mini", "vit_b", "vit_l", "vit_h")
 REDUCTION = {"mini": 8, "vit_b": 32, "vit_l": 32, "vit_h": 32}  # the adapter's bottleneck is D // this
-MINI_MASK_THRESHOLD = -1.0  # logit; by tight boxes on MoNuSeg's validation images, see `allinsam mask-threshold`
+MINI_MASK_THRESHOLD = -1.0  # logit: masks of tight boxes are then as large as the nuclei, see `allinsam mask-threshold`
 MINI_WEIGHTS = Path(__file__).with_name("mini_sam.safetensors")
 
 

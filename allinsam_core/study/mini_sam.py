@@ -86,7 +86,7 @@ def mask_thresholds(results: Path, side: int = 450) -> Path:
     """What each threshold of the mask logits is worth, on the middle `side` px of the validation images.
 
     Writes `results/mini_sam/mask_threshold/rows.csv`, a line per threshold, law of the boxes and image, and `run.json`;
-    returns the folder. `sam.MINI_MASK_THRESHOLD` was chosen by it.
+    returns the folder. `sam.MINI_MASK_THRESHOLD` was chosen by it: masks of tight boxes about as large as the nuclei.
     """
     clock = time.monotonic()
     sam = sams.load_mini()
