@@ -21,6 +21,7 @@ from allinsam_core.study import (
     layers,
     mini_sam_page,
     noise_page,
+    provenance_page,
     recipes_page,
     rivals_page,
     side_pages,
@@ -54,6 +55,7 @@ SECTIONS: tuple[Section, ...] = (
     side_pages.draws,
     partial(table3_page.fragments, profile="smoke"),
     noise_page.fragments,
+    provenance_page.fragments,
 )
 NUMBERS = "numbers.json"
 

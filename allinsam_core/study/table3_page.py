@@ -7,8 +7,6 @@ from functools import partial
 from pathlib import Path
 from statistics import mean
 
-import pandas as pd
-
 from allinsam_core.study import figures, records, tables
 from allinsam_core.study.fragments import (
     Draw,
@@ -62,7 +60,7 @@ def fragments(results: Path, profile: str = "mini", without: Collection[str] = (
         weak = _weak(profile, beside[f"{profile}_table3_weak"], parted[f"{profile}_instances_weak"])
     return Fragments(
         numbers=numbers,
-        tables={**beside, **parted, f"{profile}_weak": weak, f"{profile}_runs": _runs(runs.astype(str))},
+        tables={**beside, **parted, f"{profile}_weak": weak},
         figures=drawn,
     )
 
@@ -92,10 +90,6 @@ def _table(rows: list[Row], label: str, metrics: Iterable[str], cell: Callable[[
         n = f"{first.ours.n} × {first.seeds}"
         lines.append([fraction_name(row.fraction), METHOD_NAMES.get(row.method, row.method), *cells, n])
     return markdown_table(header, lines, text_columns=2)
-
-
-def _runs(runs: pd.DataFrame) -> str:
-    return markdown_table(list(runs.columns), [[f"`{line[0]}`", *line[1:]] for line in runs.to_numpy().tolist()])
 
 
 def _cell(cell: Cell) -> str:
