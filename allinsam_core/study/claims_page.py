@@ -31,7 +31,7 @@ class Finding:
     @property
     def text(self) -> str:
         found = self.interval
-        return f"{self.name} {signed(found.mean, 3)} [{signed(found.low, 3)}, {signed(found.high, 3)}]"
+        return f"{self.name} {signed(found.mean, 3)} [{signed(found.low, 3)},\u00a0{signed(found.high, 3)}]"
 
 
 @dataclass(frozen=True)
@@ -70,11 +70,11 @@ def fragments(results: Path, profile: str = "mini") -> Fragments:
     """The fragment `claims` and numbers `claims:…`: how many claims there are and how many held."""
     claims = (*_monuseg(results, profile), *_molecular(results, profile), _corrective(results, profile))
     held = [claim.verdict for claim in claims]
-    lines = [[f"{c.says} ({c.page})", c.asked_of, _findings(c), f"**{c.verdict}**"] for c in claims]
-    header = ["The paper claims", "asked of", "found", "verdict"]
+    lines = [[f"{c.says} ({c.page})<br>*{c.asked_of}*", _findings(c), f"**{c.verdict}**"] for c in claims]
+    header = ["The paper claims, and what it was asked of here", "found", "verdict"]
     numbers = {"claims:all": str(len(held)), "claims:margin": score(MARGIN, 2)}
     numbers |= {f"claims:{verdict.replace(' ', '_')}": str(held.count(verdict)) for verdict in get_args(Verdict)}
-    return Fragments(numbers=numbers, tables={"claims": markdown_table(header, lines, text_columns=4)})
+    return Fragments(numbers=numbers, tables={"claims": markdown_table(header, lines, text_columns=3)})
 
 
 def _findings(claim: Claim) -> str:

@@ -57,9 +57,9 @@ def test_differences_are_paired_on_the_seeds_that_both_have(write_run: WriteRun)
     write_quality(results)
     found = claims_page.fragments(results)
     table = found.tables["claims"]
-    assert "All-in-SAM − nnU-Net<br>100 % +0.150 [+0.100, +0.200] | **held** |" in table
-    assert "weak − complete<br>100 % −0.030 [−0.050, −0.010] | **undecided** |" in table
-    assert "All-in-SAM − nnU-Net<br>100 % +0.170 [+0.090, +0.250] | **held** |" in table
-    assert "tight boxes +0.100 [+0.100, +0.100]<br>random boxes +0.100" in table
+    assert "All-in-SAM − nnU-Net<br>100 % +0.150 [+0.100, +0.200] | **held** |" in table
+    assert "weak − complete<br>100 % −0.030 [−0.050, −0.010] | **undecided** |" in table
+    assert "All-in-SAM − nnU-Net<br>100 % +0.170 [+0.090, +0.250] | **held** |" in table
+    assert "tight boxes +0.100 [+0.100, +0.100]<br>random boxes +0.100" in table
     assert found.numbers["claims:all"] == str(table.count("\n") - 2) == "10"
     assert found.numbers["claims:not_run"] == "6"  # few images, random weights, three of Table 1, noise
