@@ -7,6 +7,8 @@ STAMP := $(VENV)/.installed
 # nnU-Net is an extra, installed for the profiles that run it
 NNUNET := $(VENV)/.nnunet
 EXTRA := $(if $(shell grep -s 'kind: nnunet' allinsam_core/study/profiles/$(PROFILE).yaml),$(NNUNET))
+# the smoke study's runs belong to the code that made them: after an update they are done again
+SMOKE := results/smoke/.code
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)
 
@@ -27,6 +29,9 @@ $(NNUNET): $(STAMP)
 	@touch $@
 
 book: $(STAMP) ## Install, run the smoke study, build the book
+	@code=$$(git rev-parse HEAD:allinsam_core 2>/dev/null || echo unknown); \
+	  test "$$(cat $(SMOKE) 2>/dev/null)" = "$$code" || rm -rf results/smoke work/smoke; \
+	  mkdir -p results/smoke && echo "$$code" > $(SMOKE)
 	@$(MAKE) --no-print-directory study PROFILE=smoke
 	OMP_NUM_THREADS=1 allinsam noise --profile smoke
 	@$(MAKE) --no-print-directory study-table1 PROFILE=smoke
