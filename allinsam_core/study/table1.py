@@ -112,6 +112,12 @@ def row_names(scores: pd.DataFrame) -> list[RowName]:
     return sorted(found, key=place)
 
 
+def named(row: RowName) -> str:
+    """A row in the middle of a sentence: MOCL, lay without IF."""
+    method, annotator = row
+    return f"{METHOD_NAMES.get(method, method)}, {annotator[:1].lower()}{annotator[1:]}"
+
+
 def per_patch(scores: pd.DataFrame, metric: str, row: RowName, cell_type: str) -> pd.DataFrame:
     """One line per test patch, seeds averaged: the metric, slide, injured; index: image."""
     own = scores[(scores["method"] == row[0]) & (scores["annotator"] == row[1]) & (scores["cell_type"] == cell_type)]

@@ -46,7 +46,7 @@ def row_means(scores: pd.DataFrame, metric: str, palette: Palette = LIGHT) -> Fi
         axes.set_title(cell_type, fontsize=9, color=palette.ink)
         axes.set_xlabel(metric, fontsize=8)
         axes.tick_params(labelsize=7.5)
-    panels[0].set_yticks(range(len(rows)), [f"{table1.METHOD_NAMES.get(m, m)}, {a.lower()}" for m, a in rows])
+    panels[0].set_yticks(range(len(rows)), [table1.named(row) for row in rows])
     panels[0].invert_yaxis()
     handles, names = panels[0].get_legend_handles_labels()
     figure.legend(

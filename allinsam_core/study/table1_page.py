@@ -109,7 +109,9 @@ def _cell(cell: Table1Cell | None) -> str:
     if cell is None:
         return "no patch"
     paper = "" if cell.paper is None else f"<br>paper {score(cell.paper)}"
-    return f"**{score(cell.ours.mean, 3)}** {interval(cell.ours)}<br>n = {cell.patches} on {cell.ours.n} slides{paper}"
+    return (
+        f"**{score(cell.ours.mean, 3)}**<br>{interval(cell.ours)}<br>n = {cell.patches} on {cell.ours.n} slides{paper}"
+    )
 
 
 def interval(found: Interval) -> str:
@@ -117,10 +119,6 @@ def interval(found: Interval) -> str:
     if math.isnan(found.low):
         return "[one slide: no interval]"
     return f"[{score(found.low, 3)}, {score(found.high, 3)}]"
-
-
-def _name(row: RowName) -> str:
-    return f"{METHOD_NAMES.get(row[0], row[0])}, {row[1].lower()}"
 
 
 def _comparisons(by_metric: dict[str, list[Comparison]], with_paper: bool) -> str:
@@ -134,7 +132,7 @@ def _comparisons(by_metric: dict[str, list[Comparison]], with_paper: bool) -> st
             if with_paper and metric == "f1_pixel_macro" and printed[0] and printed[1]:
                 paper = f"<br>paper {signed(printed[0].average - printed[1].average)}"
             lines.append([
-                f"{_name(c.first)} − {_name(c.second)}", c.cell_type, f"`{metric}`",
+                f"{table1.named(c.first)} − {table1.named(c.second)}", c.cell_type, f"`{metric}`",
                 f"**{signed(c.interval.mean, 3)}**{paper}", interval(c.interval), p_value(c.wilcoxon.p_holm),
                 signed(c.effect, 2), p_value(c.equivalence.p_value),
             ])  # fmt: skip
@@ -160,7 +158,7 @@ def _procedure(scores: pd.DataFrame) -> str:
     found = table1.paper_procedure(scores, "f1_pixel_macro")
     header = ["Row", "Cell type", "Mean − fixed number", "p", "patches"]
     lines = [
-        [_name(row), cell_type, signed(test.difference, 3), p_value(test.p_value), str(test.n)]
+        [table1.named(row), cell_type, signed(test.difference, 3), p_value(test.p_value), str(test.n)]
         for row, cell_type, test in found
     ]
     return _table(header, lines, text_columns=2)
@@ -191,8 +189,8 @@ def _sentence(comparisons: Iterable[Comparison]) -> str:
     }
     by_verdict: dict[str, list[str]] = {}
     for c in comparisons:
-        pair = f"{METHOD_NAMES.get(c.first[0], c.first[0])}, {c.first[1].lower()}, {c.cell_type}"
-        by_verdict.setdefault(c.verdict, []).append(f"{pair} ({signed(c.interval.mean, 3)})")
+        pair = f"{table1.named(c.first)}, {c.cell_type} ({signed(c.interval.mean, 3)})"
+        by_verdict.setdefault(c.verdict, []).append(pair)
     if not by_verdict:
         return "no comparison in these runs."
     total = sum(map(len, by_verdict.values()))

@@ -125,3 +125,8 @@ def test_figure_3s_counterpart_shows_both_kinds(tiny_results: Path, monkeypatch:
     assert titles.count("student, with IF") == 2
     assert "PAS, injured (simulated)" in titles
     assert "MOCL, students" in titles
+
+
+def test_rows_are_named_within_a_sentence() -> None:
+    assert table1.named(("mocl", "Lay without IF")) == "MOCL, lay without IF"
+    assert table1.named(("other", "anna")) == "other, anna"
