@@ -56,30 +56,38 @@ def ablation(results: Path, profile: str = "mini", off: str = "ablation") -> Fra
 
 
 def longer(results: Path, profile: str = "mini", more: str = "longer") -> Fragments:
-    """Fragment `longer`: Dice with the profile's training and with four times as much, all complete labels."""
+    """Fragment `longer`: Dice with the profile's training and with four times as much, complete labels."""
     if not any((results / more).glob("*/run.json")):
         return Fragments(tables={"longer": not_run(more)})
-    short, long = (_all_complete(tables.collect(results, name)) for name in (profile, more))
+    both = {steps: _complete(tables.collect(results, name)) for steps, name in (("×1", profile), ("×4", more))}
+    wanted = sorted(
+        set(zip(both["×4"]["fraction"], both["×4"]["method"], strict=True)),
+        key=lambda place: (-place[0], tables.method_order(place[1])),
+    )
     lead, rows = PAIR[0], []
-    for method in sorted(set(long["method"]), key=tables.method_order):
-        for name, scores in (("×1", short), ("×4", long)):
-            by_method = scores.pivot(index=["image", "seed"], columns="method", values="dice")
-            if method not in by_method:
+    for fraction, method in wanted:
+        for steps, scores in both.items():
+            own = scores[(scores["fraction"] == fraction) & (scores["method"] == method)]
+            if own.empty:
                 continue
-            own = by_method[method].dropna()
-            gap = "–"
-            if method != lead and lead in by_method:
-                gap = _interval((by_method[lead] - by_method[method]).dropna(), sign=True)
-            seconds = scores.loc[scores["method"] == method, "fit s"].mean()
-            n = f"{own.index.unique('image').size} × {own.index.unique('seed').size}"
-            rows.append([tables.METHOD_NAMES[method], name, _interval(own), gap, f"{seconds:.0f}", n])
-    header = ["Method", "steps", "`dice`", "All-in-SAM − this", "fit s", N]
-    table = markdown_table(header, rows, text_columns=2)
+            gaps = []
+            for against in both.values():  # All-in-SAM with as much training, and with more or less
+                first = against[(against["fraction"] == fraction) & (against["method"] == lead)]
+                pair = first.merge(own, on=["image", "seed"]).set_index(["image", "seed"])
+                gap = pair["dice_x"] - pair["dice_y"]
+                gaps.append(_interval(gap, sign=True) if method != lead and len(gap) else "–")
+            values = own.set_index(["image", "seed"])["dice"]
+            n = f"{own['image'].nunique()} × {own['seed'].nunique()}"
+            named = [tables.fraction_name(fraction), tables.METHOD_NAMES[method], steps]
+            rows.append([*named, _interval(values), *gaps, f"{own['fit s'].mean():.0f}", n])
+    leads = [f"All-in-SAM {steps} − this" for steps in both]
+    header = ["Training data", "Method", "steps", "`dice`", *leads, "fit s", N]
+    table = markdown_table(header, rows, text_columns=3)
     return Fragments(tables={"longer": table_block("Four times the training, complete labels", "tab-longer", table)})
 
 
-def _all_complete(scores: pd.DataFrame) -> pd.DataFrame:
-    return scores[(scores["label"] == "complete") & (scores["fraction"] == 1.0)]
+def _complete(scores: pd.DataFrame) -> pd.DataFrame:
+    return scores[scores["label"] == "complete"]
 
 
 def draws(results: Path, profile: str = "draws") -> Fragments:

@@ -151,6 +151,9 @@ def test_an_adjusted_p_value_decides_whether_ahead_is_reached(write_run: WriteRu
     write_run("nnunet", 0.04, 0, dict.fromkeys(images, 0.5))
     results = write_run("allinsam", 0.04, 0, {i: 0.6 + 0.001 * k for k, i in enumerate(images)})
     assert "| reached |" in table2_page.fragments(results).tables["table2_targets"]
+    (path,) = (results / "mini").glob("nnunet*/run.json")
+    path.write_text(path.read_text().replace('"fit_seconds": 90.0', '"fit_seconds": 60.0'))
+    assert "| reached, but nnU-Net trained for less time |" in table2_page.fragments(results).tables["table2_targets"]
     write_run("nnunet", 0.005, 0, dict.fromkeys(images, 0.5))  # far ahead on one image, a little behind on the others
     write_run("allinsam", 0.005, 0, {i: 0.9 if k == 0 else 0.5 - 0.001 * k for k, i in enumerate(images)})
     assert "ahead, not beyond doubt" in table2_page.fragments(results).tables["table2_targets"]
@@ -188,10 +191,13 @@ def test_longer_training_stands_beside_the_profiles_own(write_run: WriteRun) -> 
         write_run("allinsam", 1.0, seed, {"x": 0.9, "y": 0.7}, profile="longer")
         results = write_run("unet", 1.0, seed, {"x": 0.8, "y": 0.8}, profile="longer")
     lines = side_pages.longer(results).tables["longer"].splitlines()[5:9]
-    assert lines[0] == "| All-in-SAM (mini-SAM) | ×1 | **0.750** [0.700, 0.800] | – | 90 | 2 × 2 |"
-    assert lines[1] == "| All-in-SAM (mini-SAM) | ×4 | **0.800** [0.700, 0.900] | – | 90 | 2 × 2 |"
-    assert lines[2] == "| U-Net | ×1 | **0.600** [0.600, 0.600] | **+0.150** [+0.100, +0.200] | 90 | 2 × 2 |"
-    assert lines[3] == "| U-Net | ×4 | **0.800** [0.800, 0.800] | **+0.000** [−0.100, +0.100] | 90 | 2 × 2 |"
+    own = "| 100 % | All-in-SAM (mini-SAM) |"
+    assert lines[0] == f"{own} ×1 | **0.750** [0.700, 0.800] | – | – | 90 | 2 × 2 |"
+    assert lines[1] == f"{own} ×4 | **0.800** [0.700, 0.900] | – | – | 90 | 2 × 2 |"
+    gaps = "**+0.150** [+0.100, +0.200] | **+0.200** [+0.100, +0.300]"
+    assert lines[2] == f"| 100 % | U-Net | ×1 | **0.600** [0.600, 0.600] | {gaps} | 90 | 2 × 2 |"
+    gaps = "**−0.050** [−0.100, +0.000] | **+0.000** [−0.100, +0.100]"
+    assert lines[3] == f"| 100 % | U-Net | ×4 | **0.800** [0.800, 0.800] | {gaps} | 90 | 2 × 2 |"
 
 
 def test_draws_are_paired_by_seed(write_run: WriteRun) -> None:
