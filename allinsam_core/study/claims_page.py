@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -116,6 +117,13 @@ def _monuseg(results: Path, profile: str) -> Iterable[Claim]:
         leads("complete", "scratch", shares),
         table,
     )
+    yield Claim(
+        "The lead lasts: with four times the training it is there still",
+        ON_MONUSEG,
+        "Dice, All-in-SAM − rival, both trained longer",
+        tuple(_longer(results, shares)),
+        "[Table 2](results/table2.md)",
+    )
     quality = pd.read_csv(results / "mini_sam" / "quality" / "rows.csv")
     iou = quality.pivot(index="image", columns="prompt", values="mean_instance_iou")
     gains = {law: iou[f"{law} boxes"] - iou[f"ellipses of {law} boxes"] for law in ("tight", "random")}
@@ -126,6 +134,17 @@ def _monuseg(results: Path, profile: str) -> Iterable[Claim]:
         tuple(lead(f"{law} boxes", bootstrap_mean(gain.dropna())) for law, gain in gains.items()),
         "[mini-SAM](results/mini_sam.md)",
     )
+
+
+def _longer(results: Path, shares: Sequence[float]) -> Iterable[Finding]:
+    """All-in-SAM's leads in the profile `longer`, where both sides have been run."""
+    if not any((results / "longer").glob("*/run.json")):
+        return
+    scores = tables.collect(results, "longer")
+    for share, rival in product(shares, ("nnunet", "unet")):
+        part = scores[scores["fraction"] == share]
+        if (found := _paired(part, ("allinsam", "complete"), (rival, "complete"))) is not None:
+            yield lead(f"{tables.METHOD_NAMES[rival]}, {tables.fraction_name(share)}", found)
 
 
 def _paired(scores: pd.DataFrame, first: Key, second: Key) -> Interval | None:

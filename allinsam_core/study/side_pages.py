@@ -56,7 +56,7 @@ def ablation(results: Path, profile: str = "mini", off: str = "ablation") -> Fra
 
 
 def longer(results: Path, profile: str = "mini", more: str = "longer") -> Fragments:
-    """Fragment `longer`: Dice with the profile's training and with four times as much, complete labels."""
+    """Fragment `longer`, numbers `longer:<method>:<share>:<1 or 4>`: Dice after 1 and 4 times the training."""
     if not any((results / more).glob("*/run.json")):
         return Fragments(tables={"longer": not_run(more)})
     both = {steps: _complete(tables.collect(results, name)) for steps, name in (("×1", profile), ("×4", more))}
@@ -64,7 +64,7 @@ def longer(results: Path, profile: str = "mini", more: str = "longer") -> Fragme
         set(zip(both["×4"]["fraction"], both["×4"]["method"], strict=True)),
         key=lambda place: (-place[0], tables.method_order(place[1])),
     )
-    lead, rows = PAIR[0], []
+    lead, rows, numbers = PAIR[0], [], {}
     for fraction, method in wanted:
         for steps, scores in both.items():
             own = scores[(scores["fraction"] == fraction) & (scores["method"] == method)]
@@ -77,13 +77,15 @@ def longer(results: Path, profile: str = "mini", more: str = "longer") -> Fragme
                 gap = pair["dice_x"] - pair["dice_y"]
                 gaps.append(_interval(gap, sign=True) if method != lead and len(gap) else "–")
             values = own.set_index(["image", "seed"])["dice"]
+            numbers[f"longer:{method}:{fraction:g}:{steps.removeprefix('×')}"] = score(values.mean(), 3)
             n = f"{own['image'].nunique()} × {own['seed'].nunique()}"
             named = [tables.fraction_name(fraction), tables.METHOD_NAMES[method], steps]
             rows.append([*named, _interval(values), *gaps, f"{own['fit s'].mean():.0f}", n])
     leads = [f"All-in-SAM {steps} − this" for steps in both]
     header = ["Training data", "Method", "steps", "`dice`", *leads, "fit s", N]
     table = markdown_table(header, rows, text_columns=3)
-    return Fragments(tables={"longer": table_block("Four times the training, complete labels", "tab-longer", table)})
+    block = table_block("Four times the training, complete labels", "tab-longer", table)
+    return Fragments(numbers=numbers, tables={"longer": block})
 
 
 def _complete(scores: pd.DataFrame) -> pd.DataFrame:

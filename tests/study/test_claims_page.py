@@ -61,5 +61,9 @@ def test_differences_are_paired_on_the_seeds_that_both_have(write_run: WriteRun)
     assert "weak − complete<br>100 % −0.030 [−0.050, −0.010] | **undecided** |" in table
     assert "All-in-SAM − nnU-Net<br>100 % +0.170 [+0.090, +0.250] | **held** |" in table
     assert "tight boxes +0.100 [+0.100, +0.100]<br>random boxes +0.100" in table
-    assert found.numbers["claims:all"] == str(table.count("\n") - 2) == "10"
-    assert found.numbers["claims:not_run"] == "6"  # few images, random weights, three of Table 1, noise
+    assert found.numbers["claims:all"] == str(table.count("\n") - 2) == "11"
+    assert found.numbers["claims:not_run"] == "7"  # few images, random weights, longer, three of Table 1, noise
+    write_run("allinsam", 0.04, 0, {"x": 0.6, "y": 0.6}, profile="longer")
+    write_run("unet", 0.04, 0, {"x": 0.7, "y": 0.8}, profile="longer")
+    after = claims_page.fragments(results)
+    assert "longer<br>U-Net, 4 % −0.150 [−0.200, −0.100] | **did not hold** |" in after.tables["claims"]
