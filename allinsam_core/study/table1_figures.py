@@ -127,7 +127,7 @@ def figure3(found: list[Example]) -> Figure:
 def photograph(figure: Figure) -> bytes:
     """A figure of pictures as one JPEG on white: a vector file would carry every picture twice, for light and dark."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="jpg", dpi=160, facecolor="white", pil_kwargs={"quality": 80, "optimize": True})
+    figure.savefig(buffer, format="jpg", dpi=125, facecolor="white", pil_kwargs={"quality": 75, "optimize": True})
     return buffer.getvalue()
 
 
