@@ -80,7 +80,8 @@ def longer(results: Path, profile: str = "mini", more: str = "longer") -> Fragme
             numbers[f"longer:{method}:{fraction:g}:{steps.removeprefix('×')}"] = score(values.mean(), 3)
             n = f"{own['image'].nunique()} × {own['seed'].nunique()}"
             named = [tables.fraction_name(fraction), tables.METHOD_NAMES[method], steps]
-            rows.append([*named, _interval(values), *gaps, f"{own['fit s'].mean():.0f}", n])
+            shown = [cell.replace(" [", "<br>[") for cell in (_interval(values), *gaps)]  # narrow enough for the page
+            rows.append([*named, *shown, f"{own['fit s'].mean():.0f}", n])
     leads = [f"All-in-SAM {steps} − this" for steps in both]
     header = ["Training data", "Method", "steps", "`dice`", *leads, "fit s", N]
     table = markdown_table(header, rows, text_columns=3)
