@@ -15,9 +15,7 @@ from allinsam_core.study.fragments import Fragments, markdown_table, score, sign
 
 ADAPTER = "allinsam"
 CONTROLS = ("finetuned", "scratch")
-CAPTION = (
-    "The same network adapted, trained whole from mini-SAM, and trained whole from random weights; complete labels"
-)
+CAPTION = "All-in-SAM beside the same network with all of its weights trained; complete labels"
 
 
 @dataclass(frozen=True)
