@@ -162,7 +162,8 @@ def _most_data_first(group: tuple[Any, pd.DataFrame]) -> tuple[str, float]:
 def costs(results: Path, profile: str) -> pd.DataFrame:
     """What a run of each row cost: means over its runs, peak memory the largest; energy where a processor did it all.
 
-    `Wh` = (fit + predict seconds) × threads × WATTS_PER_CORE / 3600. `looks`: at the validation images.
+    `Wh` = (fit + predict seconds) × threads × WATTS_PER_CORE / 3600. `looks`: at the validation images
+    to choose weights.
     """
     groups: dict[tuple[str, str, float], list[dict[str, Any]]] = {}
     for path in sorted((results / profile).glob("*/run.json")):
@@ -184,12 +185,20 @@ def costs(results: Path, profile: str) -> pd.DataFrame:
                 "total": max(r["parameters"]["total"] for r in runs),
                 "fit s": mean(r["fit_seconds"] for r in runs),
                 "predict s": mean(r["predict_seconds"] for r in runs),
-                "looks": max(len(r["training"].get("validations") or ()) for r in runs),
+                "looks": max(looks(r) for r in runs),
                 "peak GiB": max(r["peak_memory_bytes"] for r in runs) / 2**30,
                 "Wh": None if None in energies else mean(e for e in energies if e is not None),
             }
         )
     return pd.DataFrame(found)
+
+
+def looks(record: dict[str, Any]) -> int:
+    """How often a run was scored on the validation images to choose its weights; an ensemble's members together."""
+    if record["config"]["method"] == "nnunet":
+        return 0  # it logs a validation loss, but keeps its last weights
+    training = record["training"]
+    return sum(len(part.get("validations") or ()) for part in training.get("members", [training]))
 
 
 def energy(record: dict[str, Any]) -> float | None:

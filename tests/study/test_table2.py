@@ -117,6 +117,14 @@ def test_costs_by_hand(results: Path) -> None:
     assert table2.energy(record) is None
 
 
+def test_looks_that_chose_weights() -> None:
+    training = {"validations": [{"step": 1}, {"step": 2}]}
+    assert table2.looks({"config": {"method": "unet"}, "training": training}) == 2
+    assert table2.looks({"config": {"method": "beds"}, "training": {"members": [training] * 3}}) == 6
+    assert table2.looks({"config": {"method": "nnunet"}, "training": training}) == 0  # logged, chose nothing
+    assert table2.looks({"config": {"method": "otsu"}, "training": {}}) == 0
+
+
 def test_the_page_shows_what_is_there_and_says_what_is_not(results: Path) -> None:
     part = table2_page.fragments(results)
     assert (part.numbers["table2:printed"], part.numbers["table2:run"]) == ("14", "6")
