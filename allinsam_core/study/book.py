@@ -29,6 +29,7 @@ from allinsam_core.study import (
     table2_page,
     table3_page,
     tables,
+    threshold_page,
     worth_page,
 )
 from allinsam_core.study.fragments import PALETTES, Draw, Fragments, Palette
@@ -50,6 +51,7 @@ SECTIONS: tuple[Section, ...] = (
     control_page.fragments,
     claims_page.fragments,
     table2_page.fragments,
+    threshold_page.fragments,
     side_pages.ablation,
     side_pages.longer,
     side_pages.draws,

@@ -87,7 +87,7 @@ def _monuseg(results: Path, profile: str) -> Iterable[Claim]:
     table, shares, few = "[Table 3](results/table3.md)", (1.0, 0.04, 0.005), (0.04, 0.005)
 
     def differences(first: Key, second: Key, at: Sequence[float]) -> list[tuple[str, Interval]]:
-        found = ((share, _paired(scores[scores["fraction"] == share], first, second)) for share in at)
+        found = ((share, tables.lead(scores[scores["fraction"] == share], first, second)) for share in at)
         return [(tables.fraction_name(share), interval) for share, interval in found if interval is not None]
 
     def leads(label: str, rival: str, at: Sequence[float]) -> tuple[Finding, ...]:
@@ -143,18 +143,8 @@ def _longer(results: Path, shares: Sequence[float]) -> Iterable[Finding]:
     scores = tables.collect(results, "longer")
     for share, rival in product(shares, ("nnunet", "unet")):
         part = scores[scores["fraction"] == share]
-        if (found := _paired(part, ("allinsam", "complete"), (rival, "complete"))) is not None:
+        if (found := tables.lead(part, ("allinsam", "complete"), (rival, "complete"))) is not None:
             yield lead(f"{tables.METHOD_NAMES[rival]}, {tables.fraction_name(share)}", found)
-
-
-def _paired(scores: pd.DataFrame, first: Key, second: Key) -> Interval | None:
-    """Mean Dice of first − second, image by image on the seeds that both have; None where they have none."""
-    one, other = (
-        scores[(scores["method"] == method) & (scores["label"] == label)][["image", "seed", "dice"]]
-        for method, label in (first, second)
-    )
-    both = one.merge(other, on=["image", "seed"], suffixes=("", "_other"))
-    return bootstrap_mean((both["dice"] - both["dice_other"]).groupby(both["image"]).mean()) if len(both) else None
 
 
 def _molecular(results: Path, profile: str) -> Iterable[Claim]:

@@ -7,9 +7,6 @@ from itertools import product
 from pathlib import Path
 from statistics import mean
 
-import pandas as pd
-
-from allinsam_core.metrics.stats import Interval, clustered_bootstrap_mean
 from allinsam_core.study import records, tables
 from allinsam_core.study.fragments import Fragments, markdown_table, score, signed, table_block, with_interval
 
@@ -46,7 +43,6 @@ def fragments(results: Path, profile: str = "mini") -> Fragments:
             tables={"control": "*Not run yet: methods `scratch` and `finetuned` of the `mini` profile.*\n"}
         )
     scores = tables.collect(results, profile)
-    scores = scores[scores["label"] == "complete"]
     numbers, lines = {}, []
     shares = sorted({fraction for method in present for fraction in looks[method]}, reverse=True)
     for fraction, method in product(shares, (ADAPTER, *present)):
@@ -57,9 +53,10 @@ def fragments(results: Path, profile: str = "mini") -> Fragments:
         numbers[f"control:{method}:{fraction:g}:val_dice"] = score(mean(dices), 3)
         lead = "–"
         if method != ADAPTER:
-            difference = _lead(scores[scores["fraction"] == fraction], method)
-            numbers[f"control:{method}:{fraction:g}:lead"] = signed(difference.mean, 3)
-            lead = with_interval(difference, signed)
+            part = scores[scores["fraction"] == fraction]
+            if (found := tables.lead(part, (ADAPTER, "complete"), (method, "complete"))) is not None:
+                numbers[f"control:{method}:{fraction:g}:lead"] = signed(found.mean, 3)
+                lead = with_interval(found, signed)
         lines.append(
             [
                 tables.fraction_name(fraction),
@@ -74,10 +71,3 @@ def fragments(results: Path, profile: str = "mini") -> Fragments:
     header = ["Training data", "Method", "`dice`, validation", "seeds", "adapter − this, test `dice`", "fit s", "runs"]
     table = markdown_table(header, lines, text_columns=2)
     return Fragments(numbers=numbers, tables={"control": table_block(CAPTION, "tab-control", table)})
-
-
-def _lead(scores: pd.DataFrame, method: str) -> Interval:
-    """The adapter's Dice − the method's, image by image and seed by seed; the seeds of an image stay together."""
-    paired = scores.pivot(index=["image", "seed"], columns="method", values="dice")[[ADAPTER, method]].dropna()
-    images = paired.index.get_level_values("image").tolist()
-    return clustered_bootstrap_mean((paired[ADAPTER] - paired[method]).to_numpy(), images)

@@ -142,6 +142,22 @@ def _cell(group: pd.DataFrame, metric: str, printed: Table3Row | None) -> Cell:
     return Cell(value, ours, len(by_seed), float(by_seed.std()))
 
 
+def lead(
+    scores: pd.DataFrame, first: tuple[str, str], second: tuple[str, str], metric: str = "dice"
+) -> Interval | None:
+    """Mean of first − second, image by image on the seeds that both have; the seeds of an image stay together.
+
+    scores: of one share of the training images. first, second: method and label. None where they share no seed.
+    """
+    one, other = (
+        scores.loc[(scores["method"] == method) & (scores["label"] == label), ["image", "seed", metric]]
+        for method, label in (first, second)
+    )
+    both = one.merge(other, on=["image", "seed"], suffixes=("", "_other"))
+    gaps = both[metric] - both[f"{metric}_other"]
+    return clustered_bootstrap_mean(gaps.to_numpy(), both["image"].tolist()) if len(both) else None
+
+
 def fraction_name(fraction: float) -> str:
     """100 %, 4 %, 0.5 %, none."""
     return f"{100 * fraction:g} %" if fraction else "none"

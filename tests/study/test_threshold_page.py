@@ -1,0 +1,48 @@
+"""Leads at 0.5 and at each image's best threshold, from results written by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from allinsam_core.study import tables, threshold_page
+
+WriteRun = Callable[..., Path]
+
+
+@pytest.fixture
+def results(write_run: WriteRun) -> Path:
+    ours = {"x": 0.8, "y": 0.6}
+    write_run("allinsam", 0.04, 0, ours, best_f1={"x": 0.81, "y": 0.61})
+    write_run("allinsam", 0.04, 0, ours, label="weak")
+    write_run("nnunet", 0.04, 0, {"x": 0.7, "y": 0.3}, best_f1={"x": 0.81, "y": 0.63})
+    write_run("unet", 1.0, 0, ours)  # no partner
+    write_run("boxes", 0.0, 0, ours)
+    return write_run("lvit_oracle", 0.04, 0, ours)
+
+
+def test_a_lead_can_be_one_of_threshold(results: Path) -> None:
+    found = threshold_page.fragments(results)
+    assert found.numbers["threshold:nnunet:complete:0.04:dice"] == "+0.200"
+    assert found.numbers["threshold:nnunet:complete:0.04:best_f1"] == "−0.010"
+    assert found.numbers["threshold:nnunet:complete:0.04:auc"] == "+0.200"
+    (line,) = found.tables["threshold"].strip().split("\n")[5:-1]  # only nnU-Net has a partner
+    assert line.startswith("| nnU-Net v2 | complete | 4 % | **+0.200**<br>[+0.100, +0.300] | **−0.010**<br>")
+
+
+def test_the_printed_leads_stand_beside_ours(results: Path) -> None:
+    found = threshold_page.fragments(results)
+    assert found.numbers["threshold:paper:complete:0.04:dice"] == "+0.021"  # 0.8134 − 0.7920
+    assert found.tables["threshold"].splitlines()[5].endswith("| +0.0214 | +0.0220 |")  # 0.8190 − 0.7970
+
+
+def test_leads_are_paired_on_the_seeds_that_both_have(write_run: WriteRun) -> None:
+    write_run("allinsam", 1.0, 0, {"x": 0.8, "y": 0.6})
+    write_run("allinsam", 1.0, 1, {"x": 0.1, "y": 0.1})
+    scores = tables.collect(write_run("unet", 1.0, 0, {"x": 0.7, "y": 0.4}), "mini")
+    lead = tables.lead(scores, ("allinsam", "complete"), ("unet", "complete"))
+    assert lead is not None
+    assert (lead.mean, lead.n) == (pytest.approx(0.15), 2)
+    assert tables.lead(scores, ("allinsam", "weak"), ("unet", "complete")) is None
