@@ -4,9 +4,11 @@ VENV ?= .venv
 PROFILE ?= smoke
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# nnU-Net is an extra, installed for the profiles that run it
+# nnU-Net, and BERT for LViT, are extras, installed for the profiles that run them
 NNUNET := $(VENV)/.nnunet
-EXTRA := $(if $(shell grep -s 'kind: nnunet' allinsam_core/study/profiles/$(PROFILE).yaml),$(NNUNET))
+BERT := $(VENV)/.bert
+runs = $(shell grep -s '$(1)' allinsam_core/study/profiles/$(PROFILE).yaml)
+EXTRA := $(if $(call runs,kind: nnunet),$(NNUNET)) $(if $(call runs,encoder: bert),$(BERT))
 # the smoke study's runs belong to the code that made them: after an update they are done again
 SMOKE := results/smoke/.code
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -24,8 +26,8 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[study,dev]"
 	@touch $@
 
-$(NNUNET): $(STAMP)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[nnunet]"
+$(NNUNET) $(BERT): $(VENV)/.%: $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[$*]"
 	@touch $@
 
 book: $(STAMP) ## Install, run the smoke study, build the book

@@ -7,8 +7,8 @@ weighs every pixel. A sentence about where nuclei are dense is added to the firs
 Faithful: both branches with their widths, patch sides 16/8/4/2, one block and 8 heads a level, PLAM, the text
 projections 768 → 8w → 4w → 2w → w, batch normalisation: 29,908,033 parameters at the published width of 64 and 224 px,
 without the modules that the released code builds but never calls. Different, and why:
-- The text encoder is no BERT, which would be a download: each token has a fixed, seeded 768-vector of unit variance.
-  The sentences come from ten, so what is lost is small: BERT's notion that "left" and "upper left" are alike.
+- The text encoder is BERT, pinned, where `encoder` asks for it (`paper`); else each word has a fixed vector, so that
+  nothing need be downloaded (`lvit_text.py`).
 - The published sentences were written by people who saw the annotation, for test images too. Here a written rule makes
   them (`sentence`), and `text` says from what: "image" uses only pixels (stain deconvolution and Otsu, as in
   `otsu.py`); "oracle" uses the truth of the very image that is segmented, a leak, shown only to measure its worth.
@@ -19,7 +19,6 @@ without the modules that the released code builds but never calls. Different, an
 
 from __future__ import annotations
 
-import hashlib
 from typing import Literal, cast
 
 import numpy as np
@@ -28,15 +27,11 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict
 from torch import nn
 
+from allinsam_core.baselines.lvit_text import EMBEDDING, TOKENS, Encoder, embed, sentence
 from allinsam_core.baselines.otsu import Otsu, OtsuSettings
 from allinsam_core.data.case import Case
 from allinsam_core.learning.augment import Batch
 from allinsam_core.learning.method import NetworkMethod
-
-TOKENS, EMBEDDING = 10, 768
-CONTRAST = 1.25  # a region is "denser" from this many times the window's density
-ROWS, COLUMNS = ("upper ", "", "lower "), ("left", "", "right")
-EVEN, NONE = "nuclei evenly distributed in the picture", "there are no nuclei in the picture"
 
 
 class LViTSettings(BaseModel):
@@ -49,36 +44,7 @@ class LViTSettings(BaseModel):
     heads: int = 8
     size: int = 224
     text: Literal["image", "oracle"] = "image"
-
-
-def sentence(mask: np.ndarray) -> str:
-    """The rule. mask: (H, W) bool, nucleus pixels. The densest of 3 × 3 equal regions is named if it stands out.
-
-    It stands out when its share of nucleus pixels is at least `CONTRAST` times that of the whole picture.
-    """
-    if not mask.any():
-        return NONE
-    bands = [np.array_split(np.arange(n), 3) for n in mask.shape]
-    density = np.array([[mask[np.ix_(rows, columns)].mean() for columns in bands[1]] for rows in bands[0]])
-    if density.max() < CONTRAST * mask.mean():
-        return EVEN
-    row, column = divmod(int(density.argmax()), 3)
-    return f"nuclei denser in the {(ROWS[row] + COLUMNS[column]).strip() or 'central'} part of the picture"
-
-
-def embed(text: str) -> torch.Tensor:
-    """(10, 768) float32: a fixed normal vector per token, drawn from the token's sha256; zeros after the last token.
-
-    Raises ValueError for an empty text and for one of more than ten tokens.
-    """
-    tokens = text.lower().split()
-    if not tokens:
-        raise ValueError("text is empty, expected a sentence about the picture's nuclei; `sentence` makes one")
-    if len(tokens) > TOKENS:
-        raise ValueError(f"text {text!r} has {len(tokens)} tokens, expected at most {TOKENS}; shorten it")
-    seeds = [int.from_bytes(hashlib.sha256(token.encode()).digest()[:8]) for token in tokens]
-    vectors = [np.random.default_rng(seed).standard_normal(EMBEDDING, np.float32) for seed in seeds]
-    return F.pad(torch.from_numpy(np.stack(vectors)), (0, 0, 0, TOKENS - len(tokens)))
+    encoder: Encoder = "words"
 
 
 def estimated_mask(image: np.ndarray) -> np.ndarray:
@@ -190,7 +156,9 @@ class LViT(nn.Module):
         size = self.settings.size
         if image.shape[2:] != (size, size):
             raise ValueError(f"LViT was built for {size} px, found {tuple(image.shape[2:])}; set window.size to {size}")
-        texts = torch.stack([embed(self.describe(item)) for item in image.detach().float().cpu()])
+        texts = torch.stack(
+            [embed(self.describe(item), self.settings.encoder) for item in image.detach().float().cpu()]
+        )
         return self.segment(image[:, :3], texts.to(image.device))
 
     def describe(self, item: torch.Tensor) -> str:
@@ -201,7 +169,7 @@ class LViT(nn.Module):
         return sentence(estimated_mask(pixels.numpy()))
 
     def segment(self, image: torch.Tensor, texts: torch.Tensor) -> torch.Tensor:
-        """image: (B, 3, S, S); texts: (B, 10, 768) from `embed`. Returns logits (B, 1, S, S)."""
+        """image: (B, 3, S, S); texts: (B, 10, 768) from `lvit_text.embed`. Returns logits (B, 1, S, S)."""
         levels = cast(list[TransformerLevel], list(self.levels))
         features = [self.stem(image)]
         above = self.spread(self.project(texts.mT).mT)

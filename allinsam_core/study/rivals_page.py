@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from allinsam_core.baselines import lvit, xie
+from allinsam_core.baselines import lvit, lvit_text, xie
 from allinsam_core.study import config, methods
 from allinsam_core.study.fragments import Fragments, markdown_table
 from allinsam_core.study.tables import METHOD_NAMES
@@ -28,8 +28,8 @@ def fragments(results: Path) -> Fragments:
     numbers = {
         "rivals:lvit_parameters": f"{parameters(runs['paper', 'lvit']):,}",
         "rivals:xie_parameters": f"{parameters(runs['paper', 'xie']):,}",
-        "rivals:lvit_contrast": f"{lvit.CONTRAST:g}",
-        "rivals:lvit_tokens": str(lvit.TOKENS),
+        "rivals:lvit_contrast": f"{lvit_text.CONTRAST:g}",
+        "rivals:lvit_tokens": str(lvit_text.TOKENS),
         "rivals:xie_side": str(published.pretext.side),
         "rivals:xie_parts": ", ".join(map(str, published.pretext.parts)),
         "rivals:xie_margin": f"{published.pretext.margin:g}",

@@ -7,83 +7,14 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from allinsam_core.baselines.lvit import (
-    CONTRAST,
-    EVEN,
-    NONE,
-    LViT,
-    LViTSettings,
-    OracleText,
-    PixelAttention,
-    embed,
-    sentence,
-)
+from allinsam_core.baselines.lvit import LViT, LViTSettings, OracleText, PixelAttention
+from allinsam_core.baselines.lvit_text import embed
 from allinsam_core.data import simulate
 from allinsam_core.learning.augment import AugmentSettings, Batch
 from allinsam_core.learning.method import WindowSettings
 from allinsam_core.learning.train import TrainSettings
 
 TINY = LViTSettings(channels=4, heads=1, size=32)
-
-
-def picture(*pixels: tuple[int, int], side: int = 9) -> np.ndarray:
-    mask = np.zeros((side, side), bool)
-    for row, column in pixels:
-        mask[row, column] = True
-    return mask
-
-
-@pytest.mark.parametrize(
-    ("mask", "expected"),
-    [
-        (picture((1, 7)), "nuclei denser in the upper right part of the picture"),
-        (picture((7, 4)), "nuclei denser in the lower part of the picture"),
-        (picture((4, 4)), "nuclei denser in the central part of the picture"),
-        (picture((4, 0), (4, 1), (1, 7)), "nuclei denser in the left part of the picture"),
-        (picture(*((r, c) for r in (1, 4, 7) for c in (1, 4, 7))), EVEN),
-        (picture(), NONE),
-    ],
-)
-def test_the_sentence_names_the_densest_ninth(mask: np.ndarray, expected: str) -> None:
-    assert sentence(mask) == expected
-    assert len(expected.split()) <= 10
-
-
-def test_a_region_stands_out_from_the_contrast_on() -> None:
-    """Eight ninths with 49 pixels and one with k: it stands out from 9k / (392 + k) = 1.25, k = 63.2, on."""
-    mask = np.zeros((30, 30), bool)
-    for row in range(3):
-        for column in range(3):
-            mask[10 * row : 10 * row + 7, 10 * column : 10 * column + 7] = True
-    mask[20:28, 0:8] = True  # 64 / ((8 · 49 + 64) / 9) = 1.263
-    assert CONTRAST == 1.25
-    assert sentence(mask) == "nuclei denser in the lower left part of the picture"
-    mask[27, 0:8] = False  # 56: 1.125
-    assert sentence(mask) == EVEN
-
-
-def test_the_text_is_embedded_by_token_and_place() -> None:
-    text = embed("Nuclei denser nuclei")
-    assert text.shape == (10, 768)
-    assert torch.equal(text[0], text[2])
-    assert not torch.equal(text[0], text[1])
-    assert torch.equal(text[:2], embed("nuclei denser")[:2])
-    assert not text[3:].any()
-    assert abs(float(text[:2].std()) - 1) < 0.1
-    np.testing.assert_allclose(
-        text[0, :2].numpy(), (-0.178211, 0.904279), atol=1e-6
-    )  # pinned: the encoder is no run's choice
-
-
-@pytest.mark.parametrize("text", ["", "  \n"])
-def test_an_empty_text_is_an_error(text: str) -> None:
-    with pytest.raises(ValueError, match="text is empty, expected a sentence"):
-        embed(text)
-
-
-def test_a_text_that_does_not_fit_is_an_error() -> None:
-    with pytest.raises(ValueError, match="11 tokens, expected at most 10"):
-        embed("a " * 11)
 
 
 def test_pixel_attention_by_hand() -> None:
