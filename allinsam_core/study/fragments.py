@@ -59,6 +59,11 @@ def with_interval(found: Interval, show: Callable[[float, int], str] = score) ->
     return f"**{show(found.mean, 3)}** [{show(found.low, 3)}, {show(found.high, 3)}]"
 
 
+def stacked(found: Interval, show: Callable[[float, int], str] = score) -> str:
+    """`with_interval` in two lines, for tables of many columns."""
+    return with_interval(found, show).replace(" [", "<br>[")
+
+
 def p_value(value: float) -> str:
     """Of a test; a dash where there was none to do."""
     return "–" if math.isnan(value) else "< 0.001" if value < 0.001 else score(value, 3)

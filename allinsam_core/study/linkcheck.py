@@ -2,7 +2,7 @@
 
 What must hold: every internal link and anchor leads somewhere; every image exists and has an alternative
 text; no script, style, font, frame or image comes from elsewhere; no page shows a Python traceback; no page
-with what it loads exceeds 3 MB.
+with what it loads exceeds 2 MB.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlsplit
 
-MAX_PAGE_BYTES = 3_000_000
+MAX_PAGE_BYTES = 2_000_000
 TRACEBACK = "Traceback (most recent call last)"
 _LOADING_RELS = {"stylesheet", "preload", "prefetch", "preconnect", "dns-prefetch", "modulepreload", "icon"}
 _SOURCES = {

@@ -19,8 +19,8 @@ from allinsam_core.study.fragments import (
     not_run,
     score,
     signed,
+    stacked,
     table_block,
-    with_interval,
 )
 
 PAIR = ["allinsam", "unet"]
@@ -79,11 +79,10 @@ def longer(results: Path, profile: str = "mini", more: str = "longer") -> Fragme
             values = own.set_index(["image", "seed"])["dice"]
             numbers[f"longer:{method}:{fraction:g}:{steps.removeprefix('×')}"] = score(values.mean(), 3)
             n = f"{own['image'].nunique()} × {own['seed'].nunique()}"
-            named = [tables.fraction_name(fraction), tables.METHOD_NAMES[method], steps]
-            shown = [cell.replace(" [", "<br>[") for cell in (_interval(values), *gaps)]  # narrow enough for the page
-            rows.append([*named, *shown, f"{own['fit s'].mean():.0f}", n])
+            named = [tables.METHOD_NAMES[method], tables.fraction_name(fraction), steps]
+            rows.append([*named, _interval(values), *gaps, f"{own['fit s'].mean():.0f}", n])
     leads = [f"All-in-SAM {steps} − this" for steps in both]
-    header = ["Training data", "Method", "steps", "`dice`", *leads, "fit s", N]
+    header = ["Method", "Training data", "steps", "`dice`", *leads, "fit s", N]
     table = markdown_table(header, rows, text_columns=3)
     block = table_block("Four times the training, complete labels", "tab-longer", table)
     return Fragments(numbers=numbers, tables={"longer": block})
@@ -129,4 +128,4 @@ def _per_image(scores: pd.DataFrame) -> pd.DataFrame:
 def _interval(values: pd.Series, sign: bool = False) -> str:
     """Mean and 95 % interval of values indexed by image and seed; the seeds of an image stay together."""
     found = clustered_bootstrap_mean(values.to_numpy(), values.index.get_level_values("image").tolist())
-    return with_interval(found, signed if sign else score)
+    return stacked(found, signed if sign else score)

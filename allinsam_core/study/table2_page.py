@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from allinsam_core.study import config, table2, table2_figures, tables
-from allinsam_core.study.fragments import Fragments, markdown_table, p_value, score, signed, with_interval
+from allinsam_core.study.fragments import Fragments, markdown_table, p_value, score, signed, stacked
 from allinsam_core.study.table2 import METRICS, OTHER_INSTANCE_METRICS, QUOTED, Line
 
 N = "images × seeds"
@@ -47,9 +47,9 @@ def fragments(results: Path, profile: str = "mini") -> Fragments:
 
 
 def _beside(lines: list[Line]) -> str:
-    header = ["Method", "Training data", *(f"`{m}`" for m in METRICS), "seed sd of `dice`", N]
+    header = ["Method", "Training data", *(f"`{m}`" for m in METRICS), f"{N}<br>seed sd"]
     rows = [
-        [line.name, line.training_data, *(_cell(line, m) for m in METRICS), _seed_sd(line), _n(line)] for line in lines
+        [line.name, line.training_data, *(_cell(line, m) for m in METRICS), _n(line) + _seed_sd(line)] for line in lines
     ]
     return markdown_table(header, rows, text_columns=2)
 
@@ -58,7 +58,7 @@ def _cell(line: Line, metric: str) -> str:
     """Ours with its interval; below it the paper's value, said to be quoted where it is, and the difference."""
     printed, difference = line.printed(metric), line.difference(metric)
     missing = "not run" if metric == METRICS[0] else ""
-    parts = [_ours(line, metric).replace(" [", "<br>[") if line.ours else missing]  # narrow enough for the page
+    parts = [_ours(line, metric) if line.ours else missing]
     if printed is not None:
         parts.append(f"{'quoted' if line.quoted else 'paper'} {score(printed)}")
     if difference is not None:
@@ -69,12 +69,12 @@ def _cell(line: Line, metric: str) -> str:
 def _ours(line: Line, metric: str) -> str:
     if line.ours is None:
         return "–"
-    return with_interval(line.ours.cells[metric].ours)
+    return stacked(line.ours.cells[metric].ours)
 
 
 def _seed_sd(line: Line) -> str:
     spread = line.ours.cells["dice"].between_seeds if line.ours else float("nan")
-    return "–" if pd.isna(spread) else score(spread, 3)
+    return "" if pd.isna(spread) else f"<br>{score(spread, 3)}"
 
 
 def _n(line: Line) -> str:
@@ -85,41 +85,44 @@ def _n(line: Line) -> str:
 
 
 def _instances(lines: list[Line]) -> str:
-    header = ["Method", "Label", "Training data", *(f"`{m}`" for m in OTHER_INSTANCE_METRICS), N]
+    header = ["Method", "Training data", *(f"`{m}`" for m in OTHER_INSTANCE_METRICS), N]
     rows = [
-        [line.name, line.label, line.training_data, *(_ours(line, m) for m in OTHER_INSTANCE_METRICS), _n(line)]
+        [
+            line.name,
+            tables.trained_on(line.training_data, line.label),
+            *(_ours(line, m) for m in OTHER_INSTANCE_METRICS),
+            _n(line),
+        ]
         for line in lines
         if line.ours
     ]
-    return markdown_table(header, rows, text_columns=3)
+    return markdown_table(header, rows, text_columns=2)
 
 
 def _tests(tests: pd.DataFrame) -> str:
-    header = ["All-in-SAM minus", "Label", "Training data", "Metric", "difference", "n", "p", "p (Holm)"]
+    header = ["All-in-SAM minus", "Training data", "Metric", "difference", "n", "p", "p (Holm)"]
     rows = [
         [
             NAME.get(t["rival"], t["rival"]),
-            t["label"],
-            tables.fraction_name(t["fraction"]),
+            tables.trained_on(tables.fraction_name(t["fraction"]), t["label"]),
             f"`{t['metric']}`",
-            f"**{signed(t['difference'], 3)}** [{signed(t['low'], 3)}, {signed(t['high'], 3)}]",
+            f"**{signed(t['difference'], 3)}**<br>[{signed(t['low'], 3)}, {signed(t['high'], 3)}]",
             str(t["images"]),
             p_value(t["p"]),
             p_value(t["p Holm"]),
         ]
         for t in tests.to_dict("records")
     ]
-    return markdown_table(header, rows, text_columns=4)
+    return markdown_table(header, rows, text_columns=3)
 
 
 def _costs(costs: pd.DataFrame) -> str:
     header = [
         "Method",
-        "Label",
         "Training data",
         "runs",
-        "trained",
-        "total",
+        "trained, M",
+        "total, M",
         "fit, s",
         "predict, s",
         "looks",
@@ -128,11 +131,10 @@ def _costs(costs: pd.DataFrame) -> str:
     rows = [
         [
             NAME.get(c["method"], c["method"]),
-            c["label"],
-            tables.fraction_name(c["fraction"]),
+            tables.trained_on(tables.fraction_name(c["fraction"]), c["label"]),
             str(c["runs"]),
-            f"{c['trained']:,}",
-            f"{c['total']:,}",
+            f"{c['trained'] / 1e6:.2f}",
+            f"{c['total'] / 1e6:.2f}",
             f"{c['fit s']:.0f}",
             f"{c['predict s']:.0f}",
             str(c["looks"]),
@@ -141,7 +143,7 @@ def _costs(costs: pd.DataFrame) -> str:
         ]
         for c in costs.to_dict("records")
     ]
-    return markdown_table([*header, "energy, Wh"], rows, text_columns=3)
+    return markdown_table([*header, "energy, Wh"], rows, text_columns=2)
 
 
 TARGETS = {"dice": 0.80, "aji_kumar": 0.55}  # of All-in-SAM, complete labels, all training data

@@ -163,6 +163,11 @@ def fraction_name(fraction: float) -> str:
     return f"{100 * fraction:g} %" if fraction else "none"
 
 
+def trained_on(data: str, label: str) -> str:
+    """A share of the training data and the kind of its labels: 4 %, weak."""
+    return data if data == "none" else f"{data}, {label}"
+
+
 def table3(scores: pd.DataFrame) -> pd.DataFrame:
     """The paper's Table 3 beside ours: for each metric paper, ours, interval and difference, in long form."""
     lines = []

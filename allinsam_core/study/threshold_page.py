@@ -6,13 +6,14 @@ from collections.abc import Iterable
 from itertools import product
 from pathlib import Path
 
+from allinsam_core.metrics.stats import Interval
 from allinsam_core.study import published, tables
-from allinsam_core.study.fragments import Fragments, markdown_table, signed, table_block, with_interval
+from allinsam_core.study.fragments import Fragments, markdown_table, signed, stacked, table_block
 
 FIRST = "allinsam"
 METRICS = ("dice", "best_f1", "auc")
 PRINTED = ("dice", "best_f1")
-CAPTION = "All-in-SAM minus rival: at a probability of 0.5, at each image's own best threshold, and over all thresholds"
+CAPTION = "All-in-SAM minus rival at 0.5, at each image's own best threshold, and over all thresholds"
 
 
 def fragments(results: Path, profile: str = "mini") -> Fragments:
@@ -39,15 +40,19 @@ def fragments(results: Path, profile: str = "mini") -> Fragments:
         lines.append(
             [
                 tables.METHOD_NAMES.get(rival, rival),
-                label,
-                tables.fraction_name(share),
-                *(with_interval(each, signed).replace(" [", "<br>[") for each in found.values()),
-                *(signed(printed[m]) if m in printed else "–" for m in PRINTED),
+                tables.trained_on(tables.fraction_name(share), label),
+                *(_cell(each, printed.get(m)) for m, each in found.items()),
             ]
         )
-    header = ["All-in-SAM minus", "Label", "Training data", *(f"`{m}`" for m in METRICS)]
-    table = markdown_table([*header, *(f"paper, `{m}`" for m in PRINTED)], lines, text_columns=3)
+    header = ["All-in-SAM minus", "Training data", *(f"`{m}`" for m in METRICS)]
+    table = markdown_table(header, lines, text_columns=2)
     return Fragments(numbers=numbers, tables={"threshold": table_block(CAPTION, "tab-threshold", table)})
+
+
+def _cell(found: Interval, printed: float | None) -> str:
+    """A lead with its interval; below them the printed values' lead, where the paper has both."""
+    shown = stacked(found, signed)
+    return shown if printed is None else f"{shown}<br>paper {signed(printed)}"
 
 
 def _paper() -> dict[tuple[str, str, float], dict[str, float]]:

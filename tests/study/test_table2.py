@@ -184,10 +184,10 @@ def test_how_much_of_the_gap_is_augmentation(write_run: WriteRun) -> None:
         results = write_run("unet", 1.0, seed, ramp(0.6), profile="ablation")
     write_run("unet", 1.0, 2, ramp(0.1))  # a seed without its partner does not count
     on, off, share = side_pages.ablation(results).tables["ablation"].splitlines()[5:8]
-    assert "**+0.100** [+0.100, +0.100]" in on
+    assert "**+0.100**<br>[+0.100, +0.100]" in on
     assert "6 × 2" in on
-    assert "**+0.150** [+0.150, +0.150]" in off
-    assert "**−0.050** [−0.050, −0.050]" in share
+    assert "**+0.150**<br>[+0.150, +0.150]" in off
+    assert "**−0.050**<br>[−0.050, −0.050]" in share
 
 
 def test_longer_training_stands_beside_the_profiles_own(write_run: WriteRun) -> None:
@@ -199,13 +199,13 @@ def test_longer_training_stands_beside_the_profiles_own(write_run: WriteRun) -> 
         write_run("allinsam", 1.0, seed, {"x": 0.9, "y": 0.7}, profile="longer")
         results = write_run("unet", 1.0, seed, {"x": 0.8, "y": 0.8}, profile="longer")
     lines = side_pages.longer(results).tables["longer"].splitlines()[5:9]
-    own = "| 100 % | All-in-SAM (mini-SAM) |"
+    own = "| All-in-SAM (mini-SAM) | 100 % |"
     assert lines[0] == f"{own} ×1 | **0.750**<br>[0.700, 0.800] | – | – | 90 | 2 × 2 |"
     assert lines[1] == f"{own} ×4 | **0.800**<br>[0.700, 0.900] | – | – | 90 | 2 × 2 |"
     gaps = "**+0.150**<br>[+0.100, +0.200] | **+0.200**<br>[+0.100, +0.300]"
-    assert lines[2] == f"| 100 % | U-Net | ×1 | **0.600**<br>[0.600, 0.600] | {gaps} | 90 | 2 × 2 |"
+    assert lines[2] == f"| U-Net | 100 % | ×1 | **0.600**<br>[0.600, 0.600] | {gaps} | 90 | 2 × 2 |"
     gaps = "**−0.050**<br>[−0.100, +0.000] | **+0.000**<br>[−0.100, +0.100]"
-    assert lines[3] == f"| 100 % | U-Net | ×4 | **0.800**<br>[0.800, 0.800] | {gaps} | 90 | 2 × 2 |"
+    assert lines[3] == f"| U-Net | 100 % | ×4 | **0.800**<br>[0.800, 0.800] | {gaps} | 90 | 2 × 2 |"
 
 
 def test_draws_are_paired_by_seed(write_run: WriteRun) -> None:

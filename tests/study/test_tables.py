@@ -121,6 +121,7 @@ def test_two_runs_of_one_cell_refuse(write_run: WriteRun) -> None:
 
 def test_names_of_fractions() -> None:
     assert [tables.fraction_name(f) for f in (1.0, 0.04, 0.005, 0.0)] == ["100 %", "4 %", "0.5 %", "none"]
+    assert [tables.trained_on(data, "weak") for data in ("4 %", "none")] == ["4 %, weak", "none"]
 
 
 # ---- what the book substitutes
