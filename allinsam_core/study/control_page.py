@@ -59,8 +59,8 @@ def fragments(results: Path, profile: str = "mini") -> Fragments:
                 lead = with_interval(found, signed)
         lines.append(
             [
-                tables.fraction_name(fraction),
                 tables.METHOD_NAMES[method],
+                tables.fraction_name(fraction),
                 score(mean(dices), 3),
                 f"{score(min(dices), 3)} to {score(max(dices), 3)}",
                 lead,
@@ -68,6 +68,6 @@ def fragments(results: Path, profile: str = "mini") -> Fragments:
                 str(len(by_seed)),
             ]
         )
-    header = ["Training data", "Method", "`dice`, validation", "seeds", "adapter − this, test `dice`", "fit s", "runs"]
+    header = ["Method", "Training data", "`dice`, validation", "seeds", "adapter − this, test `dice`", "fit s", "runs"]
     table = markdown_table(header, lines, text_columns=2)
     return Fragments(numbers=numbers, tables={"control": table_block(CAPTION, "tab-control", table)})

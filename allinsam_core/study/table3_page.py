@@ -16,8 +16,8 @@ from allinsam_core.study.fragments import (
     not_run,
     score,
     signed,
+    stacked,
     table_block,
-    with_interval,
 )
 from allinsam_core.study.tables import METHOD_NAMES, TABLE3_METRICS, Cell, Row, fraction_name
 
@@ -80,7 +80,7 @@ def _weak(profile: str, beside: str, instances: str) -> str:
 
 def _table(rows: list[Row], label: str, metrics: Iterable[str], cell: Callable[[Cell], str]) -> str:
     """One line per method and amount of data; a cell per metric; at the end how many images and seeds."""
-    header = ["Training data", "Method", *(f"`{m}`" for m in metrics), "images × seeds"]
+    header = ["Method", "Training data", *(f"`{m}`" for m in metrics), "images × seeds"]
     lines = []
     for row in rows:
         if row.label != label:
@@ -88,7 +88,7 @@ def _table(rows: list[Row], label: str, metrics: Iterable[str], cell: Callable[[
         first = next(iter(row.cells.values()))
         cells = [cell(row.cells[m]) for m in metrics]
         n = f"{first.ours.n} × {first.seeds}"
-        lines.append([fraction_name(row.fraction), METHOD_NAMES.get(row.method, row.method), *cells, n])
+        lines.append([METHOD_NAMES.get(row.method, row.method), fraction_name(row.fraction), *cells, n])
     return markdown_table(header, lines, text_columns=2)
 
 
@@ -100,4 +100,4 @@ def _cell(cell: Cell) -> str:
 
 
 def _ours(cell: Cell) -> str:
-    return with_interval(cell.ours)
+    return stacked(cell.ours)
