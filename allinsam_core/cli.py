@@ -47,7 +47,7 @@ def describe(
 @app.command()
 def run(
     profile: Annotated[
-        str, typer.Option(help="smoke, choice, mini, labels, ablation, draws, longer or paper.")
+        str, typer.Option(help="smoke, choice, mini, labels, ablation, draws, longer, threshold or paper.")
     ] = "smoke",
     method: Annotated[str, typer.Option()] = "allinsam",
     label: Annotated[str, typer.Option(help="complete or weak.")] = "complete",

@@ -28,10 +28,14 @@ from allinsam_core.refinement.corrective import CorrectiveSettings
 from allinsam_core.refinement.method import MoclUNetSettings
 from allinsam_core.study.records import hash_of
 
-ProfileName = Literal["smoke", "choice", "mini", "labels", "ablation", "draws", "longer", "paper"]
+ProfileName = Literal["smoke", "choice", "mini", "labels", "ablation", "draws", "longer", "threshold", "paper"]
 PROFILES = get_args(ProfileName)
 Label = Literal["complete", "weak"]
-LATER_FIELDS = ("corrective", "noise")  # not in the first records: unset, they leave a run's hash as it was
+LATER_FIELDS = (
+    "corrective",
+    "noise",
+    "threshold",
+)  # not in the first records: unset, they leave a run's hash as it was
 
 
 class Frozen(BaseModel):
@@ -120,6 +124,13 @@ class RunConfig(Frozen):
     eight_bit: bool = True  # score probabilities as the 8-bit images the paper's evaluator read
     corrective: CorrectiveSettings | None = None  # stage 3; None: plain training
     noise: NoiseSettings | None = None  # None: labels without added errors
+    threshold: Literal["val"] | None = None  # "val": chosen on the validation images; None: 0.5, as in the paper
+
+    @model_validator(mode="after")
+    def _only_probabilities_have_a_threshold(self) -> RunConfig:
+        if self.threshold is not None and self.model.kind in ("boxes", "ellipse"):
+            raise ValueError(f"model {self.model.kind!r} marks masks, no probabilities; leave threshold unset")
+        return self
 
     @model_validator(mode="after")
     def _weak_labels_have_an_annotator(self) -> RunConfig:

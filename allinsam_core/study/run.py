@@ -25,7 +25,7 @@ from allinsam_core.data import fractions, glomerulus, monuseg, simulate, splits
 from allinsam_core.data.case import Case, Split
 from allinsam_core.data.corrupt import corrupt
 from allinsam_core.data.root import data_root
-from allinsam_core.learning import checkpoint, instances
+from allinsam_core.learning import checkpoint, instances, threshold
 from allinsam_core.learning.method import BoxPrompted, Method, NetworkMethod
 from allinsam_core.learning.train import peak_memory
 from allinsam_core.metrics import instance, pixel
@@ -84,7 +84,8 @@ def execute(
     learned = method.fit(train, labelled["val"], scratch) if train else {}
     fit_seconds = learned.pop("seconds", time.monotonic() - clock)
     clock = time.monotonic()
-    rows = score(config, method, data[config.scored], scratch / "maps" if maps else None)
+    cut = chosen_threshold(config, method, labelled["val"])
+    rows = score(config, method, data[config.scored], scratch / "maps" if maps else None, cut)
     record = {
         "run_id": config.run_id,
         "config_hash": config.hash,
@@ -103,6 +104,8 @@ def execute(
     }
     if config.noise is not None:
         record["label_dice"] = agreement(labelled["train"], data["train"])
+    if config.threshold is not None:
+        record["threshold"] = cut
     if isinstance(method, NetworkMethod):
         checkpoint.save(method.model, scratch / "trained.safetensors", config.base_weights, {"run": config.run_id})
     folder.mkdir(parents=True, exist_ok=True)
@@ -139,13 +142,21 @@ def training_part(config: RunConfig, train: list[Case]) -> list[Case]:
     return fractions.subset(train, config.fraction, config.seed, config.data.rule, config.data.crop)
 
 
+def chosen_threshold(config: RunConfig, method: Method | BoxPrompted, val: list[Case]) -> float:
+    """0.5, or what the configuration has chosen on the validation images, by the labels the method may see there."""
+    if config.threshold is None or isinstance(method, BoxPrompted):
+        return 0.5
+    told = tqdm(val, desc="choosing the threshold", disable=None)
+    return threshold.choose((_probability(method, case), case.mask) for case in told)
+
+
 def score(
-    config: RunConfig, method: Method | BoxPrompted, images: list[Case], maps: Path | None = None
+    config: RunConfig, method: Method | BoxPrompted, images: list[Case], maps: Path | None = None, cut: float = 0.5
 ) -> pd.DataFrame:
-    """Predict and score every image: one row per image, every metric under its own name."""
+    """Predict and score every image: one row per image, every metric under its own name. cut: nucleus from there on."""
     rows: list[dict[str, Any]] = []
     for case in tqdm(images, desc="scoring", disable=None):
-        prob, found = predicted(config, method, case)
+        prob, found = predicted(config, method, case, cut)
         if maps is not None:
             maps.mkdir(parents=True, exist_ok=True)
             np.save(maps / f"{case.name}.npy", np.floor(prob * 255 + 0.5).astype(np.uint8))
@@ -157,8 +168,12 @@ def score(
     return pd.DataFrame(rows)
 
 
-def predicted(config: RunConfig, method: Method | BoxPrompted, case: Case) -> tuple[np.ndarray, np.ndarray]:
+def predicted(
+    config: RunConfig, method: Method | BoxPrompted, case: Case, cut: float = 0.5
+) -> tuple[np.ndarray, np.ndarray]:
     """Probability (H, W) float32 and labels (H, W) of a test image. Methods see its pixels, nothing of its truth.
+
+    cut: the probability that is moved to 0.5.
 
     The references that take true boxes see those too; their labels are kept as they are, their probability is 0 or 1.
     `OracleText` is told a sentence about the truth, and is marked so wherever it is shown.
@@ -166,8 +181,12 @@ def predicted(config: RunConfig, method: Method | BoxPrompted, case: Case) -> tu
     if isinstance(method, BoxPrompted):
         found = method.predict_boxes(case.image, boxes.tight(case.instances), case.spacing)
         return (found > 0).astype(np.float32), found
-    prob = method.predict(method.told(case) if isinstance(method, OracleText) else case.image)
+    prob = threshold.moved(_probability(method, case), cut)
     return prob, instances.from_probability(prob, config.instances)
+
+
+def _probability(method: Method, case: Case) -> np.ndarray:
+    return method.predict(method.told(case) if isinstance(method, OracleText) else case.image)
 
 
 def parameters(method: Method | BoxPrompted, fitted: bool = True) -> dict[str, int]:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from allinsam_core.annotation import sam
 from allinsam_core.baselines.beds import BedsSettings
-from allinsam_core.baselines.boxes import BoxesSettings
+from allinsam_core.baselines.boxes import BoxesSettings, EllipseSettings
 from allinsam_core.baselines.lvit import LViTSettings
 from allinsam_core.baselines.nnunet import NnUNetSettings
 from allinsam_core.baselines.otsu import OtsuSettings
@@ -52,6 +52,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "eight_bit": {"eight_bit": False},
     "corrective": {"corrective": CorrectiveSettings()},
     "noise": {"noise": NoiseSettings(rate=0.0)},
+    "threshold": {"threshold": "val"},
 }
 
 
@@ -271,6 +272,19 @@ def test_what_the_package_reads_travels_with_it() -> None:
     shipped = {path for pattern in patterns for path in package.glob(pattern)}
     lost = {p for p in package.rglob("*.*") if p.is_file() and p.suffix not in (".py", ".pyc", ".md")} - shipped
     assert lost == set()
+
+
+def test_a_threshold_is_for_methods_with_probabilities() -> None:
+    with pytest.raises(ValidationError, match="'ellipse' marks masks, no probabilities; leave threshold unset"):
+        changed(model=EllipseSettings(), threshold="val")
+
+
+def test_the_threshold_profile_repeats_the_runs_of_mini(any_weights: Path) -> None:
+    mini, apart = study.profile("mini"), {"profile", "threshold"}
+    for again in study.profile("threshold").grid():
+        first = mini.run(again.method, again.label, again.fraction, again.seed)
+        assert again.model_dump(exclude=apart) == first.model_dump(exclude=apart)
+        assert (first.threshold, again.threshold) == (None, "val")
 
 
 def test_an_ellipse_as_annotator_has_no_weights() -> None:

@@ -11,10 +11,12 @@ import pytest
 from safetensors import safe_open
 
 from allinsam_core.baselines.boxes import EllipseSettings
-from allinsam_core.baselines.otsu import OtsuSettings
+from allinsam_core.baselines.otsu import Otsu, OtsuSettings
 from allinsam_core.data import monuseg, simulate
 from allinsam_core.data.errors import DataError
+from allinsam_core.learning import threshold
 from allinsam_core.learning.method import BoxPrompted
+from allinsam_core.metrics import pixel
 from allinsam_core.metrics.instance import InstanceScores
 from allinsam_core.metrics.pixel import PixelScores
 from allinsam_core.study import methods, records, run
@@ -107,6 +109,21 @@ def test_settings_are_chosen_on_the_validation_images(tiny_config: RunConfig, tm
     config = but(tiny_config, method="otsu", model=OtsuSettings(), fraction=0, scored="val")
     rows = pd.read_csv(execute(config, tmp_path) / "rows.csv")
     assert rows["image"].tolist() == ["simulated-2"]
+
+
+def test_a_threshold_is_chosen_on_the_validation_images_and_recorded(tiny_config: RunConfig, tmp_path: Path) -> None:
+    made = run.cases(tiny_config.data, None)
+    plain, chosen = (
+        but(tiny_config, method="otsu", model=OtsuSettings(), fraction=0, threshold=t) for t in (None, "val")
+    )
+    assert "threshold" not in records.read(execute(plain, tmp_path) / "run.json")
+    folder = execute(chosen, tmp_path)
+    cut = records.read(folder / "run.json")["threshold"]
+    otsu = Otsu(OtsuSettings())
+    assert cut == threshold.choose((otsu.predict(case.image), case.mask) for case in made["val"]) != 0.5
+    for row, case in zip(pd.read_csv(folder / "rows.csv").to_dict("records"), made["test"], strict=True):
+        prob = np.floor(otsu.predict(case.image) * 255 + 0.5) / 255
+        assert row["dice"] == pytest.approx(pixel.evaluate(prob, case.mask, cut).dice, abs=1e-6)
 
 
 def test_a_record_of_another_configuration_is_an_error(tiny_config: RunConfig, tmp_path: Path) -> None:

@@ -1,0 +1,55 @@
+"""The threshold is that of the best mean Dice, and moving it to 0.5 changes no order of pixels."""
+
+import numpy as np
+import pytest
+
+from allinsam_core.learning import threshold
+from allinsam_core.metrics import pixel
+
+
+def picture(*pixels: tuple[float, bool]) -> tuple[np.ndarray, np.ndarray]:
+    prob, truth = zip(*pixels, strict=True)
+    return np.array([prob], np.float32), np.array([truth])
+
+
+def test_the_best_mean_dice_by_hand() -> None:
+    # alone, the first image would have anything in (0.2, 0.8], the second anything in (0.6, 0.9]
+    first = picture((0.8, True), (0.2, False))
+    second = picture((0.9, True), (0.6, False), (0.1, False))
+    chosen = threshold.choose([first, second])
+    assert 0.6 < chosen <= 0.8
+    assert chosen == pytest.approx((154 - 0.5) / 255)  # 0.6 is level 153; the next edge is nearest to 0.5
+
+
+def test_of_equals_the_one_nearest_to_a_half() -> None:
+    assert threshold.choose([picture((0.9, True), (0.1, False))]) == 0.5
+
+
+def test_an_image_without_nuclei_wants_none_marked() -> None:
+    assert threshold.choose([picture((0.7, False), (0.2, False))]) > 0.7
+
+
+def test_without_images_there_is_nothing_to_choose_by() -> None:
+    with pytest.raises(ValueError, match="no validation image"):
+        threshold.choose([])
+
+
+@pytest.mark.parametrize("cut", [0.1, 0.5, 0.83])
+def test_what_was_the_threshold_becomes_a_half(cut: float) -> None:
+    prob = np.linspace(0, 1, 101, dtype=np.float32)
+    moved = threshold.moved(prob, cut)
+    assert moved.dtype == np.float32
+    assert (moved[0], moved[-1]) == (0, 1)
+    assert np.all(np.diff(moved) > 0)
+    assert threshold.moved(np.array([cut]), cut)[0] == pytest.approx(0.5)
+    assert np.array_equal(moved >= 0.5, prob >= np.float32(cut))
+
+
+def test_the_judge_then_finds_the_dice_that_was_promised() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.random((40, 40)) < 0.3
+    prob = np.clip(0.6 + 0.3 * truth + 0.1 * rng.standard_normal(truth.shape), 0, 1).astype(np.float32)
+    cut = threshold.choose([(prob, truth)])
+    judged = pixel.evaluate(threshold.moved(prob, cut), truth, eight_bit=True)
+    assert judged.dice == pytest.approx(pixel.evaluate(prob, truth, eight_bit=True).best_f1)
+    assert judged.dice > pixel.evaluate(prob, truth, eight_bit=True).dice + 0.2
