@@ -31,11 +31,8 @@ from allinsam_core.study.records import hash_of
 ProfileName = Literal["smoke", "choice", "mini", "labels", "ablation", "draws", "longer", "threshold", "paper"]
 PROFILES = get_args(ProfileName)
 Label = Literal["complete", "weak"]
-LATER_FIELDS = (
-    "corrective",
-    "noise",
-    "threshold",
-)  # not in the first records: unset, they leave a run's hash as it was
+# not in the first records: unset, they leave a run's hash as it was
+LATER_FIELDS = ("corrective", "noise", "threshold")
 
 
 class Frozen(BaseModel):
