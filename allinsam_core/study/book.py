@@ -52,6 +52,7 @@ SECTIONS: tuple[Section, ...] = (
     claims_page.fragments,
     table2_page.fragments,
     threshold_page.fragments,
+    threshold_page.chosen,
     side_pages.ablation,
     side_pages.longer,
     side_pages.draws,

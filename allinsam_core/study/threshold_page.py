@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import product
 from pathlib import Path
+from statistics import fmean
 
 from allinsam_core.metrics.stats import Interval
-from allinsam_core.study import published, tables
-from allinsam_core.study.fragments import Fragments, markdown_table, signed, stacked, table_block
+from allinsam_core.study import published, records, tables
+from allinsam_core.study.fragments import Fragments, markdown_table, not_run, score, signed, stacked, table_block
 
 FIRST = "allinsam"
 METRICS = ("dice", "best_f1", "auc")
 PRINTED = ("dice", "best_f1")
+CHOSEN = "Complete labels: a threshold chosen on the validation images in place of 0.5"
+LEADS = ("All-in-SAM − this, both at 0.5", "All-in-SAM − this, both chosen")
 CAPTION = "All-in-SAM minus rival at 0.5, at each image's own best threshold, and over all thresholds"
 
 
@@ -47,6 +50,55 @@ def fragments(results: Path, profile: str = "mini") -> Fragments:
     header = ["All-in-SAM minus", "Training data", *(f"`{m}`" for m in METRICS)]
     table = markdown_table(header, lines, text_columns=2)
     return Fragments(numbers=numbers, tables={"threshold": table_block(CAPTION, "tab-threshold", table)})
+
+
+def chosen(results: Path, profile: str = "mini", again: str = "threshold") -> Fragments:
+    """Fragment `threshold_chosen`, numbers `chosen:<method>:<share>:<dice, threshold or lead>`.
+
+    The runs of `again` are those of `profile` with a threshold chosen on the validation images.
+    """
+    if not any((results / again).glob("*/run.json")):
+        return Fragments(tables={"threshold_chosen": not_run(again)})
+    before, after = (tables.collect(results, name) for name in (profile, again))
+    thresholds = _thresholds(results / again)
+    numbers: dict[str, str] = {}
+    lines = []
+    for row in sorted(tables.rows(after, ("dice",)), key=lambda r: (-r.fraction, tables.method_order(r.method))):
+        same = after[after["fraction"] == row.fraction]
+        half = before[(before["fraction"] == row.fraction) & (before["label"] == row.label)]
+        (old,) = tables.rows(half[half["method"] == row.method], ("dice",))
+        cell = row.cells["dice"]
+        cuts = thresholds[row.method, row.fraction]
+        place = f"chosen:{row.method}:{row.fraction:g}"
+        numbers |= {f"{place}:dice": score(cell.ours.mean, 3), f"{place}:threshold": score(fmean(cuts), 2)}
+        sides = (FIRST, row.label), (row.method, row.label)
+        leads = [tables.lead(scores, *sides) if row.method != FIRST else None for scores in (half, same)]
+        if leads[-1] is not None:
+            numbers[f"{place}:lead"] = signed(leads[-1].mean, 3)
+        lines.append(
+            [
+                tables.METHOD_NAMES.get(row.method, row.method),
+                tables.fraction_name(row.fraction),
+                " ".join(score(cut, 2) for cut in cuts),
+                stacked(old.cells["dice"].ours),
+                stacked(cell.ours),
+                *("–" if lead is None else stacked(lead, signed) for lead in leads),
+                f"{cell.ours.n} × {cell.seeds}",
+            ]
+        )
+    header = ["Method", "Training data", "thresholds", "`dice` at 0.5", "`dice`", *LEADS, "images × seeds"]
+    table = table_block(CHOSEN, "tab-threshold-chosen", markdown_table(header, lines, text_columns=2))
+    return Fragments(numbers=numbers, tables={"threshold_chosen": table})
+
+
+def _thresholds(folder: Path) -> dict[tuple[str, float], list[float]]:
+    """By method and share: the thresholds that the runs chose, seed by seed."""
+    found: dict[tuple[str, float], list[float]] = {}
+    read = [records.read(path) for path in folder.glob("*/run.json")]
+    for record in sorted(read, key=lambda record: record["config"]["seed"]):
+        place = record["config"]["method"], record["config"]["fraction"]
+        found.setdefault(place, []).append(record["threshold"])
+    return found
 
 
 def _cell(found: Interval, printed: float | None) -> str:

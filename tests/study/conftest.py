@@ -82,6 +82,7 @@ def write_run(tmp_path: Path) -> WriteRun:
         test: str = "same",
         simulated: bool = False,
         hash: str = "0123456789",
+        threshold: float | None = None,
         **metrics: Mapping[str, float],
     ) -> Path:
         folder = tmp_path / "results" / profile / f"{method}-{label}-{fraction:g}-s{seed}-{hash}"
@@ -111,6 +112,8 @@ def write_run(tmp_path: Path) -> WriteRun:
                 "best": 10,
             },
         }
+        if threshold is not None:
+            record["threshold"] = threshold
         (folder / "run.json").write_text(json.dumps(record))
         return tmp_path / "results"
 

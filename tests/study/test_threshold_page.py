@@ -48,3 +48,28 @@ def test_leads_are_paired_on_the_seeds_that_both_have(write_run: WriteRun) -> No
     assert lead is not None
     assert (lead.mean, lead.n) == (pytest.approx(0.15), 2)
     assert tables.lead(scores, ("allinsam", "weak"), ("unet", "complete")) is None
+
+
+def test_chosen_thresholds_stand_beside_a_half(write_run: WriteRun) -> None:
+    assert "make study PROFILE=threshold" in threshold_page.chosen(Path("nowhere")).tables["threshold_chosen"]
+    again = {"profile": "threshold"}
+    for seed, cut in ((0, 0.4), (1, 0.6)):
+        write_run("allinsam", 1.0, seed, {"x": 0.8, "y": 0.6})
+        write_run("unet", 1.0, seed, {"x": 0.5, "y": 0.5})
+        write_run("allinsam", 1.0, seed, {"x": 0.8, "y": 0.6}, threshold=cut, **again)
+        write_run("unet", 1.0, seed, {"x": 0.9, "y": 0.8}, threshold=0.8, **again)
+    write_run("otsu", 0.0, 0, {"x": 0.3, "y": 0.3})
+    write_run("otsu", 0.0, 0, {"x": 0.4, "y": 0.4}, threshold=0.75, **again)
+    results = write_run("unet", 0.04, 0, {"x": 0.1, "y": 0.1}, label="weak")  # of another label, with no second run
+    found = threshold_page.chosen(results)
+    ours, unet, otsu = found.tables["threshold_chosen"].splitlines()[5:8]
+    own = "**0.700**<br>[0.600, 0.800]"
+    assert ours == f"| All-in-SAM (mini-SAM) | 100 % | 0.40 0.60 | {own} | {own} | – | – | 2 × 2 |"
+    leads = "**+0.200**<br>[+0.100, +0.300] | **−0.150**<br>[−0.200, −0.100]"
+    dices = "**0.500**<br>[0.500, 0.500] | **0.850**<br>[0.800, 0.900]"
+    assert unet == f"| U-Net | 100 % | 0.80 0.80 | {dices} | {leads} | 2 × 2 |"
+    assert otsu.endswith("| – | – | 2 × 1 |")
+    assert found.numbers["chosen:allinsam:1:threshold"] == "0.50"
+    assert found.numbers["chosen:unet:1:dice"] == "0.850"
+    assert found.numbers["chosen:unet:1:lead"] == "−0.150"
+    assert "chosen:allinsam:1:lead" not in found.numbers
