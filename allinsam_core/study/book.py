@@ -13,6 +13,7 @@ import matplotlib as mpl
 from allinsam_core.study import (
     api_page,
     audit_page,
+    choice_page,
     claims_page,
     control_page,
     deepliif_page,
@@ -53,6 +54,7 @@ SECTIONS: tuple[Section, ...] = (
     table2_page.fragments,
     threshold_page.fragments,
     threshold_page.chosen,
+    choice_page.fragments,
     side_pages.ablation,
     side_pages.longer,
     side_pages.draws,

@@ -11,7 +11,7 @@ from allinsam_core.study.fragments import Fragments, markdown_table
 
 PAGES = {  # fragment → the folders of results/ whose runs its page shows
     "runs_table1": ("mini/table1",),
-    "runs_table2": ("mini", "longer", "threshold", "ablation", "draws"),
+    "runs_table2": ("mini", "longer", "threshold", "ablation", "draws", "choice"),
     "runs_table3": ("mini",),
     "runs_noise": ("mini/noise",),
     "runs_smoke": ("smoke",),
