@@ -49,6 +49,10 @@ def execute(
 
 def _start(config: pretrain_run.PretrainConfig, earlier: Path) -> pretrain_run.Start:
     """What the shipped weights' own record says of them. ValueError where weights or phases are not the record's."""
+    if not earlier.is_file():
+        raise ValueError(
+            f"{earlier}: no such file, expected a pre-training's record: results/mini_sam/pretraining/run.json"
+        )
     record = records.read(earlier)
     found = hashlib.sha256(sam.MINI_WEIGHTS.read_bytes()).hexdigest()
     expected = record["weights"]["sha256"]

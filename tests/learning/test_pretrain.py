@@ -215,6 +215,8 @@ def test_a_further_phase_goes_on_from_the_weights_of_a_record(
     changed = max(float((after[k].float() - before[k].float()).abs().max()) for k in before)
     assert 0 < changed < 0.1  # near where it started: two small steps, no other initial weights
 
+    with pytest.raises(ValueError, match=r"lost\.json: no such file, expected a pre-training's record"):
+        pretraining.execute(small_run, tmp_path / "third", "cpu", tmp_path / "lost.json")
     with pytest.raises(ValueError, match="expected the first of them"):
         pretraining.execute(first, tmp_path / "third", "cpu", earlier)
     weights.write_bytes(b"others")
