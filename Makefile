@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 # nnU-Net, and BERT for LViT, are extras, installed for the profiles that run them
 NNUNET := $(VENV)/.nnunet
 BERT := $(VENV)/.bert
-runs = $(shell grep -s '$(1)' allinsam_core/study/profiles/$(PROFILE).yaml)
+runs = $(shell grep -s '$(1)' study/profiles/$(PROFILE).yaml)
 EXTRA := $(if $(call runs,kind: nnunet),$(NNUNET)) $(if $(call runs,encoder: bert),$(BERT))
 # the smoke study's runs belong to the code that made them: after an update they are done again
 SMOKE := results/smoke/.code
@@ -31,7 +31,7 @@ $(NNUNET) $(BERT): $(VENV)/.%: $(STAMP)
 	@touch $@
 
 book: $(STAMP) ## Install, run the smoke study, build the book
-	@code=$$(git rev-parse HEAD:allinsam_core 2>/dev/null || echo unknown); \
+	@code=$$(git rev-parse HEAD:allinsam_core HEAD:study 2>/dev/null || echo unknown); \
 	  test "$$(cat $(SMOKE) 2>/dev/null)" = "$$code" || rm -rf results/smoke work/smoke; \
 	  mkdir -p results/smoke && echo "$$code" > $(SMOKE)
 	@$(MAKE) --no-print-directory study PROFILE=smoke
@@ -42,8 +42,8 @@ book: $(STAMP) ## Install, run the smoke study, build the book
 
 pages: $(STAMP) ## Build the book from the results that are there
 	printf '%s\n' mocl learning experiment annotation refinement table3 table2 | OMP_NUM_THREADS=1 xargs -P 2 -I NAME \
-	  python -m allinsam_core.study.notebook run notebooks/NAME.ipynb book/runs/NAME.ipynb
-	python -m allinsam_core.study.notebook run notebooks/table1.ipynb book/runs/table1.ipynb -p execute=false -p profile=$(if $(wildcard results/mini/table1/*/run.json),mini,smoke)
+	  python -m study.tools.notebook run notebooks/NAME.ipynb book/runs/NAME.ipynb
+	python -m study.tools.notebook run notebooks/table1.ipynb book/runs/table1.ipynb -p execute=false -p profile=$(if $(wildcard results/mini/table1/*/run.json),mini,smoke)
 	allinsam book generate
 	jupyter-book build book -W -n --keep-going
 	allinsam book check book/_build/html
@@ -53,7 +53,7 @@ study: $(STAMP) $(EXTRA) ## Run a whole profile, resumable: make study PROFILE=s
 	snakemake -s workflow/Snakefile --profile workflow/profiles/local --config profile=$(PROFILE)
 
 study-table1: $(STAMP) ## The molecular arm (Table 1), resumable: make study-table1 PROFILE=smoke|mini|paper
-	python -m allinsam_core.study.notebook run notebooks/table1.ipynb work/$(PROFILE)/table1.ipynb -p profile=$(PROFILE)
+	python -m study.tools.notebook run notebooks/table1.ipynb work/$(PROFILE)/table1.ipynb -p profile=$(PROFILE)
 
 test: $(STAMP) ## Run the tests
 	pytest

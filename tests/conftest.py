@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
+import tifffile
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: networks this small only wait for their threads
+
+from allinsam_core.data import monuseg
+from allinsam_core.data.case import Case
+
+SIDE = 12
+XML = """<Annotations><Annotation><Regions><Region Id="1"><Vertices>
+<Vertex X="2" Y="3"/><Vertex X="6" Y="3"/><Vertex X="6" Y="8"/><Vertex X="2" Y="8"/>
+</Vertices></Region></Regions></Annotation></Annotations>"""
+"""One rectangle of 4 × 5 px, columns 2 to 5 and rows 3 to 7."""
+
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
@@ -35,7 +47,7 @@ def mini_weights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         return
     import torch
 
-    from allinsam_core.learning import pretrain_run
+    from study.minisam import recipe as pretrain_run
 
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "mini_sam.safetensors"
@@ -68,3 +80,46 @@ def tiny_sam() -> Sam:
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.05)
     return model
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Callable[[str], Path]:
+    """Write every case of a part in one of the two layouts; returns the dataset's folder."""
+
+    def write(layout: str) -> Path:
+        folder = tmp_path / "monuseg"
+        places = {
+            "study": ("train/images", "train/annotations", "test/images", "test/annotations"),
+            "published": (
+                "MoNuSeg 2018 Training Data/Tissue Images",
+                "MoNuSeg 2018 Training Data/Annotations",
+                "MoNuSegTestData",
+                "MoNuSegTestData",
+            ),
+        }[layout]
+        for images, outlines, names in (
+            (*places[:2], monuseg.names("train") + monuseg.names("val")),
+            (*places[2:], monuseg.names("test")),
+        ):
+            (folder / images).mkdir(parents=True, exist_ok=True)
+            (folder / outlines).mkdir(parents=True, exist_ok=True)
+            for number, name in enumerate(names):
+                image = np.full((SIDE, SIDE, 3), number, dtype=np.uint8)
+                tifffile.imwrite(folder / images / f"{name}.tif", image, compression="zlib")
+                (folder / outlines / f"{name}.xml").write_text(XML, encoding="utf-8")
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def coded() -> Callable[[int, int], Case]:
+    """(height, width) → a case: red = 2 · row, green = 2 · column, blue = 60 · label; labels 1-3 in blocks of 10 px."""
+
+    def make(height: int, width: int, name: str = "coded") -> Case:
+        rows, columns = np.mgrid[:height, :width]
+        labels = ((rows // 10 + 2 * (columns // 10)) % 4).astype(np.uint16)
+        image = np.stack([2 * rows % 256, 2 * columns % 256, 60 * labels], axis=-1).astype(np.uint8)
+        return Case(name=name, image=image, instances=labels, spacing=0.25, source="test")
+
+    return make

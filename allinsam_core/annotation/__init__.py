@@ -1,1 +1,1 @@
-"""Stage 1: boxes, SAM, boxes turned into masks, weak labels, simulated annotators."""
+"""Stage 1: boxes, SAM, boxes turned into masks, weak labels."""

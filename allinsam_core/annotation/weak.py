@@ -21,10 +21,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from allinsam_core.annotation import boxes as box_rules
 from allinsam_core.annotation.boxes import BoxLaw
-from allinsam_core.annotation.formats.entries import replacing
 from allinsam_core.annotation.merge import merge
 from allinsam_core.annotation.predict import BoxAnnotator, default_field, inscribed
 from allinsam_core.annotation.sam import Sam, weights_checksum
+from allinsam_core.atomic import replacing
 from allinsam_core.data.case import Case
 
 VERSION = 1  # raised whenever the same inputs give other masks

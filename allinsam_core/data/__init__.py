@@ -1,1 +1,1 @@
-"""What exists: manifest, MoNuSeg, DSB2018, in-house patches, simulated tissue, splits, fractions, label errors."""
+"""Images, the manifest, MoNuSeg, its splits and fractions."""

@@ -9,15 +9,14 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from allinsam_core.atomic import replacing
 from allinsam_core.learning.train import load_trained_state, trained_state
 
 
 def save(model: nn.Module, path: Path, base: str, note: dict[str, str] | None = None) -> None:
     """Write the trained tensors. base: checksum of the base weights ("" where all weights were trained)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".unfinished")
-    save_file(trained_state(model), unfinished, metadata={"base": base, "note": json.dumps(note or {})})
-    unfinished.replace(path)
+    with replacing(path) as unfinished:
+        save_file(trained_state(model), unfinished, metadata={"base": base, "note": json.dumps(note or {})})
 
 
 def load(model: nn.Module, path: Path, base: str) -> dict[str, str]:

@@ -7,7 +7,6 @@ CPU): data and dropout depend on (seed, step) alone, and a checkpoint appears wh
 from __future__ import annotations
 
 import math
-import os
 import resource
 import sys
 import time
@@ -22,6 +21,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import nn
 from tqdm import tqdm
 
+from allinsam_core.atomic import replacing
 from allinsam_core.learning.augment import Batch
 
 
@@ -109,10 +109,8 @@ def load_trained_state(model: nn.Module, state: dict[str, torch.Tensor], source:
 
 def save_atomically(content: Any, path: Path) -> None:
     """torch.save that a kill cannot leave half done."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".unfinished")
-    torch.save(content, unfinished)
-    os.replace(unfinished, path)
+    with replacing(path) as unfinished:
+        torch.save(content, unfinished)
 
 
 def peak_memory() -> int:

@@ -25,7 +25,7 @@ class Number(SphinxRole):
         if key in values:
             return [nodes.inline(self.rawtext, values[key], classes=["num"])], []
         logger.warning(
-            "{num}`%s`: no such key in %s (%d keys); is it written by allinsam_core.study.book, and was "
+            "{num}`%s`: no such key in %s (%d keys); is it written by study.pages.book, and was "
             "`allinsam book generate` run before the build?",
             key,
             FILE,

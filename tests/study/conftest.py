@@ -9,14 +9,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from allinsam_core.baselines.unet import UNetSettings
 from allinsam_core.learning.method import WindowSettings
 from allinsam_core.learning.train import TrainSettings
-from allinsam_core.study.config import DataSettings, RunConfig
-from allinsam_core.study.molecular_cohort import prepare
-from allinsam_core.study.molecular_config import MolecularProfile
-from allinsam_core.study.molecular_run import execute_grid
-from allinsam_core.study.tables import INSTANCE_METRICS, TABLE3_METRICS
+from study.config import DataSettings, RunConfig
+from study.molecular.cohort import prepare
+from study.molecular.config import MolecularProfile
+from study.molecular.run import execute_grid
+from study.rivals.unet import UNetSettings
+from study.tables import INSTANCE_METRICS, TABLE3_METRICS
 
 WriteRun = Callable[..., Path]
 

@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from allinsam_core.study.linkcheck import MAX_PAGE_BYTES, check
+from study.tools.linkcheck import MAX_PAGE_BYTES, check
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -13,21 +13,21 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from allinsam_core.annotation import sam
-from allinsam_core.baselines.beds import BedsSettings
-from allinsam_core.baselines.boxes import BoxesSettings, EllipseSettings
-from allinsam_core.baselines.lvit import LViTSettings
-from allinsam_core.baselines.nnunet import NnUNetSettings
-from allinsam_core.baselines.otsu import OtsuSettings
-from allinsam_core.baselines.unet import UNetSettings
-from allinsam_core.baselines.xie import PretextSettings, XieSettings
 from allinsam_core.learning.augment import AugmentSettings
 from allinsam_core.learning.instances import InstanceSettings
 from allinsam_core.learning.method import WindowSettings
 from allinsam_core.learning.train import TrainSettings
 from allinsam_core.refinement.corrective import CorrectiveSettings
 from allinsam_core.refinement.method import MoclUNetSettings
-from allinsam_core.study import config as study
-from allinsam_core.study.config import AnnotatorSettings, DataSettings, NoiseSettings, RunConfig, SamSettings
+from study import config as study
+from study.config import AnnotatorSettings, DataSettings, NoiseSettings, RunConfig, SamSettings
+from study.rivals.beds import BedsSettings
+from study.rivals.boxes import BoxesSettings, EllipseSettings
+from study.rivals.lvit import LViTSettings
+from study.rivals.nnunet import NnUNetSettings
+from study.rivals.otsu import OtsuSettings
+from study.rivals.unet import UNetSettings
+from study.rivals.xie import PretextSettings, XieSettings
 
 ROOT = Path(__file__).parents[2]
 BASE = RunConfig(profile="smoke", method="unet", model=UNetSettings(channels=(4, 8)))
@@ -73,7 +73,7 @@ def test_the_hash_is_of_the_canonical_json_and_survives_a_round_trip() -> None:
 
 
 def test_the_committed_records_still_bear_the_hash_of_their_configuration() -> None:
-    results = Path(study.__file__).parents[2] / "results"
+    results = ROOT / "results"
     found = [json.loads(path.read_text()) for path in results.glob("mini/*/run.json")]
     assert found
     assert [r["run_id"] for r in found if RunConfig.model_validate(r["config"]).hash != r["config_hash"]] == []
@@ -264,14 +264,12 @@ def test_an_unknown_field_of_a_profile_names_file_and_field(tmp_path: Path, monk
 def test_what_the_package_reads_travels_with_it() -> None:
     import tomllib
 
-    root = Path(study.__file__).parents[2]
-    patterns = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"][
-        "allinsam_core"
-    ]
-    package = root / "allinsam_core"
-    shipped = {path for pattern in patterns for path in package.glob(pattern)}
-    lost = {p for p in package.rglob("*.*") if p.is_file() and p.suffix not in (".py", ".pyc", ".md")} - shipped
-    assert lost == set()
+    root = Path(study.__file__).parents[1]
+    data = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    for name in ("allinsam_core", "study"):
+        shipped = {path for pattern in data[name] for path in (root / name).glob(pattern)}
+        files = {p for p in (root / name).rglob("*.*") if p.is_file() and p.suffix not in (".py", ".pyc", ".md")}
+        assert files - shipped == set()
 
 
 def test_a_threshold_is_for_methods_with_probabilities() -> None:

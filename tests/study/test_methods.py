@@ -6,18 +6,18 @@ import pytest
 import torch
 
 from allinsam_core.annotation import sam
-from allinsam_core.baselines.beds import Beds, BedsSettings
-from allinsam_core.baselines.boxes import Ellipse, EllipseSettings
-from allinsam_core.baselines.nnunet import NnUNet, NnUNetSettings
-from allinsam_core.baselines.otsu import Otsu, OtsuSettings
-from allinsam_core.baselines.unet import CentredUNet
 from allinsam_core.learning.adapter import AdaptedSam
 from allinsam_core.learning.method import NetworkMethod
 from allinsam_core.refinement.corrective import CorrectiveSettings, EmbeddingSam
 from allinsam_core.refinement.method import CorrectiveMethod, MoclUNetSettings
 from allinsam_core.refinement.network import MoclUNet
-from allinsam_core.study import methods
-from allinsam_core.study.config import RunConfig, SamSettings
+from study import methods
+from study.config import RunConfig, SamSettings
+from study.rivals.beds import Beds, BedsSettings
+from study.rivals.boxes import Ellipse, EllipseSettings
+from study.rivals.nnunet import NnUNet, NnUNetSettings
+from study.rivals.otsu import Otsu, OtsuSettings
+from study.rivals.unet import CentredUNet
 
 RIVALS = (("beds", 0), ("beds-stain", 0), ("beds", 1))
 

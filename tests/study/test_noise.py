@@ -10,10 +10,11 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from allinsam_core.data import monuseg, simulate
-from allinsam_core.data.corrupt import corrupt
-from allinsam_core.study import noise, records, run
-from allinsam_core.study.config import DataSettings, RunConfig
+from allinsam_core.data import monuseg
+from study import noise, records, run
+from study.config import DataSettings, RunConfig
+from study.simulation import simulate
+from study.simulation.corrupt import corrupt
 
 TINY = {
     "data": {"simulated": {"train": 2, "val": 1, "test": 2, "size": 48}},

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from allinsam_core.data.case import Case
-from allinsam_core.study import records
+from study import records
 
 
 def test_what_is_written_is_plain_json(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_the_commit_is_gits_or_the_version(monkeypatch: pytest.MonkeyPatch) -> N
 
     git({"status": "", "rev-parse": "abc123"})
     assert records.commit() == "abc123"
-    git({"status": " M allinsam_core/cli.py", "rev-parse": "abc123"})
+    git({"status": " M study/tools/cli.py", "rev-parse": "abc123"})
     assert records.commit() == "abc123+changes"
     monkeypatch.setattr(subprocess, "run", lambda *a, **k: (_ for _ in ()).throw(FileNotFoundError("git")))
     assert re.fullmatch(r"allinsam \d+\.\d+\.\d+ \(not a git checkout\)", records.commit())

@@ -10,17 +10,18 @@ import pandas as pd
 import pytest
 from safetensors import safe_open
 
-from allinsam_core.baselines.boxes import EllipseSettings
-from allinsam_core.baselines.otsu import Otsu, OtsuSettings
-from allinsam_core.data import monuseg, simulate
+from allinsam_core.data import monuseg
 from allinsam_core.data.errors import DataError
 from allinsam_core.learning import threshold
 from allinsam_core.learning.method import BoxPrompted
 from allinsam_core.metrics import pixel
 from allinsam_core.metrics.instance import InstanceScores
 from allinsam_core.metrics.pixel import PixelScores
-from allinsam_core.study import methods, records, run
-from allinsam_core.study.config import AnnotatorSettings, DataSettings, RunConfig
+from study import methods, records, run
+from study.config import AnnotatorSettings, DataSettings, RunConfig
+from study.rivals.boxes import EllipseSettings
+from study.rivals.otsu import Otsu, OtsuSettings
+from study.simulation import simulate
 
 
 def but(config: RunConfig, **fields: object) -> RunConfig:

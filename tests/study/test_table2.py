@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 
 from allinsam_core.metrics.stats import paired_wilcoxon
-from allinsam_core.study import side_pages, table2, table2_figures, table2_page, tables
-from allinsam_core.study.fragments import PALETTES
+from study import table2, tables
+from study.pages import side_pages, table2_figures, table2_page
+from study.pages.fragments import PALETTES
 
 WriteRun = Callable[..., Path]
 IMAGES = [f"i{k}" for k in range(6)]

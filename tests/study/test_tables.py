@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from allinsam_core.study import table3_page, tables
-from allinsam_core.study.fragments import PALETTES
-from allinsam_core.study.published import table3 as published
+from study import tables
+from study.audit.published import table3 as published
+from study.pages import table3_page
+from study.pages.fragments import PALETTES
 
 WriteRun = Callable[..., Path]
 

@@ -1,1 +1,0 @@
-"""Configuration, runs and provenance, tables, figures, the audit of the published numbers."""

@@ -1,0 +1,1 @@
+"""Data sets beside MoNuSeg, one file each."""

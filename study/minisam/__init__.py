@@ -1,0 +1,1 @@
+"""How the shipped mini-SAM was made, and how good it is."""

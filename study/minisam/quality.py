@@ -1,0 +1,166 @@
+"""How good the shipped mini-SAM is, without any training on MoNuSeg: boxes to masks, and without prompts.
+
+Measured on MoNuSeg's training and validation images only; the test images are left to the grid.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from tqdm import tqdm
+
+from allinsam_core.annotation import sam as sams
+from allinsam_core.annotation.boxes import BoxLaw
+from allinsam_core.annotation.weak import WeakSettings, annotate_case
+from allinsam_core.data import monuseg
+from allinsam_core.data.case import Case, Split
+from allinsam_core.data.root import data_root
+from allinsam_core.metrics import instance, pixel
+from study import records
+from study.minisam.label_quality import by_size, quality
+from study.tools.segment import nuclei
+
+LAWS: tuple[BoxLaw, ...] = ("tight", "random")
+SPLITS: tuple[Split, ...] = ("train", "val")
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """One image: rows, one per prompt; nuclei, one line per box of `label_quality.nuclei` with image and prompt."""
+
+    rows: list[dict[str, object]]
+    nuclei: pd.DataFrame
+
+
+def measure(case: Case, sam: sams.Sam, checksum: str, cache: Path | None = None) -> Measured:
+    """Boxes of each law answered by SAM and by their inscribed ellipses, and SAM without any prompt."""
+    named = {"image": case.name, "organ": case.organ, "split": case.split}
+    rows: list[dict[str, object]] = []
+    tables = []
+    for law, annotator in product(LAWS, (sam, None)):
+        prompt = f"{law} boxes" if annotator else f"ellipses of {law} boxes"
+        weak = annotate_case(case, annotator, WeakSettings(box_law=law), cache, checksum).case
+        found = quality(case, weak, law)
+        tables.append(found.nuclei.assign(image=case.name, organ=case.organ, prompt=prompt))
+        rows.append(
+            {
+                **named,
+                "prompt": prompt,
+                "dice": found.dice,
+                "jaccard": found.jaccard,
+                "mean_instance_iou": found.mean_instance_iou,
+                "median_area_ratio": float(found.nuclei["area_ratio"].median()),
+                "nuclei": len(found.nuclei),
+            }
+        )
+    prob, labels = nuclei(case.image, case.spacing)
+    scores = pixel.evaluate(prob, case.mask, eight_bit=True)
+    rows.append(
+        {
+            **named,
+            "prompt": "none",
+            "dice": scores.dice,
+            "jaccard": scores.jaccard,
+            "aji_kumar": instance.evaluate(labels, case.instances).aji_kumar,
+            "nuclei": int(labels.max()),
+        }
+    )
+    return Measured(rows, pd.concat(tables, ignore_index=True))
+
+
+def worst(table: pd.DataFrame, count: int = 20, smallest: int = 100) -> pd.DataFrame:
+    """The `count` nuclei of at least `smallest` px whose mask from a tight box is worst; look at these first."""
+    tight = table[(table["prompt"] == "tight boxes") & (table["truth_area"] >= smallest)]
+    return tight.sort_values(["instance_iou", "image", "label"], kind="stable").head(count)
+
+
+THRESHOLDS = (0.0, -0.5, -1.0, -1.5, -2.0)
+
+
+def mask_thresholds(results: Path, side: int = 450) -> Path:
+    """What each threshold of the mask logits is worth, on the middle `side` px of the validation images.
+
+    Writes `results/mini_sam/mask_threshold/rows.csv`, a line per threshold, law of the boxes and image, and `run.json`;
+    returns the folder. `sam.MINI_MASK_THRESHOLD` was chosen by it: masks of tight boxes about as large as the nuclei.
+    """
+    clock = time.monotonic()
+    sam = sams.load_mini()
+    whole = monuseg.load(data_root(), "val")
+    corners = [((height - side) // 2, (width - side) // 2) for height, width in (c.instances.shape for c in whole)]
+    images = [case.crop(*corner, side) for case, corner in zip(whole, corners, strict=True)]
+    rows = []
+    for threshold, law, case in tqdm(list(product(THRESHOLDS, LAWS, images)), desc="thresholds", disable=None):
+        sam.mask_threshold = threshold
+        found = quality(case, annotate_case(case, sam, WeakSettings(box_law=law)).case, law)
+        rows.append(
+            {
+                "threshold": threshold,
+                "boxes": law,
+                "image": case.name,
+                "dice": found.dice,
+                "mean_instance_iou": found.mean_instance_iou,
+                "median_area_ratio": float(found.nuclei["area_ratio"].median()),
+            }
+        )
+    folder = results / "mini_sam" / "mask_threshold"
+    folder.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(rows).to_csv(folder / "rows.csv", index=False, float_format="%.6f")
+    checksum = sams.weights_checksum(sam)
+    config = {"weights": checksum, "thresholds": THRESHOLDS, "laws": LAWS, "side": side}
+    records.write(_record("mini-sam-mask-threshold", config, {"val": images}, clock), folder / "run.json")
+    return folder
+
+
+def _record(run_id: str, config: dict[str, Any], images: dict[str, list[Case]], started: float) -> dict[str, Any]:
+    """The record of a measurement of the shipped weights. config: with the weights' checksum. started: monotonic."""
+    return {
+        "run_id": run_id,
+        "config_hash": str(config["weights"])[:10],
+        "config": config,
+        "commit": records.commit(),
+        "simulated": False,
+        "seed": WeakSettings().seed,
+        "environment": records.environment(),
+        "data": {name: {"images": len(c), "sha256": records.data_checksum(c)} for name, c in images.items()},
+        "seconds": time.monotonic() - started,
+        "peak_memory_bytes": records.peak_memory(),
+    }
+
+
+def execute(results: Path, splits: tuple[Split, ...] = SPLITS, cache: Path | None = None) -> Path:
+    """Measure and write `results/mini_sam/quality/`: rows, sizes, worst (`.csv`) and `run.json`; its folder.
+
+    splits: "train" and "val", or one of them; the test images are refused. cache: of weak labels, shared with the
+    grid's runs.
+    """
+    if not set(splits) <= set(SPLITS):
+        raise ValueError(f"splits {splits}: expected some of {SPLITS}; the test images are left to the grid")
+    folder = results / "mini_sam" / "quality"
+    clock = time.monotonic()
+    images = [case for split in splits for case in monuseg.load(data_root(), split)]
+    sam = sams.load_mini()
+    checksum = sams.weights_checksum(sam)
+    found = [measure(case, sam, checksum, cache) for case in tqdm(images, desc="mini-SAM on MoNuSeg", disable=None)]
+    table = pd.concat([f.nuclei for f in found], ignore_index=True)
+    tables = {
+        "rows": pd.DataFrame([row for f in found for row in f.rows]),
+        "sizes": table.groupby("prompt").apply(by_size).reset_index(),
+        "worst": worst(table),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in tables.items():
+        content.to_csv(folder / f"{name}.csv", index=False, float_format="%.6f")
+    config = {
+        "weights": checksum,
+        "mask_threshold": sam.mask_threshold,
+        "laws": LAWS,
+        "boxes": WeakSettings().model_dump(mode="json"),
+    }
+    record = _record("mini-sam-quality", config, {" and ".join(splits): images}, clock)
+    records.write(record, folder / "run.json")
+    return folder

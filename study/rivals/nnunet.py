@@ -1,0 +1,162 @@
+"""nnU-Net v2, 2-D: the real package, driven by our data (Isensee et al., Nature Methods 18, 2021).
+
+Faithful: nnU-Net checks, fingerprints, plans and preprocesses our images, trains its own network with its own loss,
+optimiser, schedule, sampling and augmentation, and predicts with its own sliding window; its last weights are used, as
+it does by default. About 20.6 million parameters at a patch of 224 px, 59 million at 1024 px.
+
+Different: one fold, the study's own split of training and validation images; the plan is made from the training part
+alone (nnunet_data.py); epochs and iterations are parameters; no closing validation, the study's judge scores. See
+nnunet_trainer.py for what makes it resumable. nnU-Net is an extra of this package, which `make study` installs for the
+profiles that run it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from pydantic import BaseModel, ConfigDict
+from torch import nn
+
+from allinsam_core.data.case import Case
+from study.rivals import nnunet_data as data
+
+
+class NnUNetSettings(BaseModel):
+    """The defaults are nnU-Net's own.
+
+    gpu_memory: the planner's memory target in GB, nnU-Net's own knob for the patch's size. step: of the sliding
+    window, part of the patch. mirror: predict all mirrored versions too. workers: augmentation processes; 0 augments
+    in the training process itself, the only way to a repeatable result.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["nnunet"] = "nnunet"
+    gpu_memory: float = 8.0
+    epochs: int = 1000
+    iterations: int = 250  # per epoch
+    validation_iterations: int = 50  # per epoch
+    checkpoint_every: int = 50  # epochs
+    precision: Literal["fp32", "bf16"] = "fp32"  # on a processor; on a GPU nnU-Net uses float16
+    step: float = 0.5
+    mirror: bool = True
+    workers: int = 0
+
+
+class NnUNet:
+    """Speaks the interface of `learning.method.Method`."""
+
+    def __init__(self, settings: NnUNetSettings, seed: int = 0, device: str = "auto") -> None:
+        if find_spec("nnunetv2") is None:
+            raise ModuleNotFoundError(
+                "package nnunetv2 is not installed, expected for methods of kind nnunet; get it, in the project's "
+                "folder, with: pip install -c constraints.txt -e '.[nnunet]'"
+            )
+        self.settings, self.seed = settings, seed
+        self.fabric = Fabric(accelerator=device, devices=1)
+        self.model: nn.Module | None = None
+        self._predictor: Any = None
+
+    def fit(self, train: Sequence[Case], val: Sequence[Case], folder: Path) -> dict[str, Any]:
+        """Prepare and train below `folder`; what is there is continued. nnU-Net's copies of the data go at the end."""
+        s = self.settings
+        folder.mkdir(parents=True, exist_ok=True)
+        with _talking_to(folder / "nnunet.log"):
+            seconds = data.prepare(train, val, folder, s.gpu_memory)
+            with data.environment(folder, s.workers):
+                trainer = self._trainer(folder)
+                log = self._train(trainer)
+            self._predictor = self._prediction_of(trainer)
+        self.model = trainer.network
+        for name in ("imagesTr", "labelsTr"):
+            shutil.rmtree(folder / "raw" / data.NAME / name, ignore_errors=True)
+        for path in Path(trainer.preprocessed_dataset_folder).iterdir():
+            path.write_bytes(b"")  # gigabytes; the names stay, nnU-Net tells the format by them
+        spent = sum(log["epoch_end_timestamps"]) - sum(log["epoch_start_timestamps"])
+        steps = [(epoch + 1) * s.iterations for epoch in range(len(log["train_losses"]))]
+        looks = zip(steps, log["val_losses"], log["mean_fg_dice"], strict=True)
+        return {
+            "losses": [(step, float(loss)) for step, loss in zip(steps, log["train_losses"], strict=True)],
+            "validations": [{"step": n, "loss": float(loss), "dice": float(dice)} for n, loss, dice in looks],
+            "best": steps[-1],  # nnU-Net keeps the last weights
+            "seconds": seconds + spent,
+            "prepare_seconds": seconds,
+            "plan": data.plan(folder),
+        }
+
+    def _trainer(self, folder: Path) -> Any:
+        from study.rivals.nnunet_trainer import BudgetTrainer
+
+        s, preprocessed = self.settings, folder / "preprocessed" / data.NAME
+        plans = {**data.read_json(preprocessed / f"{data.PLANS}.json"), "continue_training": True}
+        dataset = data.read_json(preprocessed / "dataset.json")
+        trainer = BudgetTrainer(plans, data.CONFIGURATION, 0, dataset, torch.device(self.fabric.device.type))
+        trainer.seed, trainer.bf16 = self.seed, s.precision == "bf16"
+        trainer.num_epochs, trainer.num_iterations_per_epoch = s.epochs, s.iterations
+        trainer.num_val_iterations_per_epoch, trainer.save_every = s.validation_iterations, s.checkpoint_every
+        return trainer
+
+    def _train(self, trainer: Any) -> dict[str, list[float]]:
+        """Train from the newest checkpoint, or not at all where that is the final one; returns nnU-Net's log."""
+        from nnunetv2.run.run_training import maybe_load_checkpoint
+
+        maybe_load_checkpoint(trainer, continue_training=True, validation_only=False)
+        if not (Path(trainer.output_folder) / "checkpoint_final.pth").is_file():
+            trainer.run_training()
+        trainer.set_deep_supervision_enabled(False)
+        return trainer.logger.get_checkpoint()
+
+    def _prediction_of(self, trainer: Any) -> Any:
+        from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+
+        predictor = nnUNetPredictor(
+            tile_step_size=self.settings.step,
+            use_mirroring=self.settings.mirror,
+            device=trainer.device,
+            allow_tqdm=False,
+        )
+        predictor.manual_initialization(
+            trainer.network,
+            trainer.plans_manager,
+            trainer.configuration_manager,
+            [trainer.network.state_dict()],
+            trainer.dataset_json,
+            type(trainer).__name__,
+            trainer.inference_allowed_mirroring_axes,
+        )
+        return predictor
+
+    def predict(self, image: np.ndarray) -> np.ndarray:
+        """nnU-Net's foreground probability (H, W) float32 of an image (H, W, 3) uint8."""
+        if self._predictor is None:
+            raise ValueError("this nnU-Net is not trained, expected fit before predict; fraction 0 means nothing to it")
+        pixels = image.transpose(2, 0, 1)[:, None].astype(np.float32)  # (3, 1, H, W), as nnU-Net's PNG reader gives
+        on_cpu = self.fabric.device.type == "cpu"
+        half = torch.autocast("cpu", torch.bfloat16, enabled=on_cpu and self.settings.precision == "bf16")
+        with half:
+            _, prob = self._predictor.predict_single_npy_array(
+                pixels, {"spacing": (999, 1, 1)}, save_or_return_probabilities=True
+            )
+        return np.asarray(prob[1, 0], dtype=np.float32)
+
+
+@contextlib.contextmanager
+def _talking_to(log: Path) -> Iterator[None]:
+    """nnU-Net's many words go to a file, those of its worker processes too (they inherit file descriptor 1)."""
+    kept = os.dup(1)
+    with log.open("a") as file, contextlib.redirect_stdout(file):
+        os.dup2(file.fileno(), 1)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 1)
+            os.close(kept)

@@ -1,0 +1,1 @@
+"""Simulated tissue, glomeruli and label errors."""

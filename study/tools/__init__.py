@@ -1,0 +1,1 @@
+"""The commands of `allinsam`, and the file formats that they read and write."""

@@ -1,0 +1,72 @@
+"""Commands of the study that concern the audit and the book; mounted by `study.tools.cli`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="The book: what it substitutes, and checks of the built pages.")
+
+
+@app.command("generate")
+def generate_command(
+    results: Annotated[Path, typer.Option(help="Rows and run records.")] = Path("results"),
+    out: Annotated[Path, typer.Option(help="Where the book reads them.")] = Path("book/_generated"),
+) -> None:
+    """Write the numbers, tables and figures that the book substitutes."""
+    from study.pages.book import generate
+
+    typer.echo(f"{len(generate(results, out))} files written to {out}")
+
+
+@app.command("check")
+def check_command(
+    html: Annotated[Path, typer.Argument(help="Folder of built pages.")] = Path("book/_build/html"),
+) -> None:
+    """Check the built pages: links, images, alternative text, outside requests, tracebacks, weight."""
+    from study.tools.linkcheck import check
+
+    problems = check(html)
+    for problem in problems:
+        typer.echo(problem)
+    typer.echo(f"{html}: {len(problems)} problem(s)")
+    raise typer.Exit(1 if problems else 0)
+
+
+@app.command("audit-columns")
+def audit_columns_command(
+    out: Annotated[Path, typer.Option(help="The record.")] = Path("results/audit/column_average.csv"),
+) -> None:
+    """Measure the column average on MoNuSeg's 14 test truths (reads ALLINSAM_DATA) and write the record."""
+    from allinsam_core.data.monuseg import load
+    from allinsam_core.data.root import data_root, dataset_folder
+    from study.audit.column_average import column_average_demo, write_rows
+
+    cases = load(dataset_folder(data_root(), "monuseg"), "test")
+    rows = column_average_demo({case.name: case.mask for case in cases})
+    write_rows(rows, out)
+    typer.echo(f"{len(rows)} rows written to {out}")
+
+
+@app.command("audit-labels")
+def audit_labels_command(
+    out: Annotated[Path, typer.Option(help="Where the records go: the study's results folder.")] = Path("results"),
+) -> None:
+    """Measure label geometry and the five AJIs with mini-SAM's prompt-free predictions on MoNuSeg's test images."""
+    from allinsam_core.data.monuseg import load
+    from allinsam_core.data.root import data_root, dataset_folder
+    from study.audit import label_geometry
+    from study.tools.segment import nuclei
+
+    cases = load(dataset_folder(data_root(), "monuseg"), "test")
+    frames = label_geometry.measure(cases, lambda image: nuclei(image, cases[0].spacing)[1])
+    for frame, name in zip(frames, (label_geometry.GEOMETRY_RECORD, label_geometry.NAMES_RECORD), strict=True):
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        frame.round(6).to_csv(out / name, index=False, lineterminator="\n")
+        typer.echo(f"{len(frame)} rows written to {out / name}")
+
+
+if __name__ == "__main__":
+    app()

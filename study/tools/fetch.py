@@ -1,0 +1,132 @@
+"""Getting what the manifest lists from its own publishers."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from pathlib import Path
+
+import pooch
+import requests
+
+from allinsam_core.data import manifest
+from allinsam_core.data.errors import DataError, MissingData
+from allinsam_core.data.manifest import Artefact
+from allinsam_core.data.root import data_root
+from study.tools import archive
+
+log = logging.getLogger(__name__)
+
+
+class LicenceNotAccepted(DataError):
+    """The data are not for commercial use, and the caller has not said that this is understood."""
+
+
+def fetch(
+    name: str,
+    root: Path | None = None,
+    accept_licence: bool = False,
+    offline: bool = False,
+    progressbar: bool = True,
+) -> list[Path]:
+    """Download, verify and unpack an artefact, or every artefact of a dataset; return where each one lies.
+
+    A file that is there with the right checksum is not downloaded again, an unpacked archive not unpacked again.
+    Files and folders get their names by one rename after they are verified, so a wrong checksum, an interruption or
+    a full disk leaves nothing that looks complete. offline: download nothing, but verify and unpack what is there.
+    Raises LicenceNotAccepted, MissingData (offline, naming the file to put and where) or DataError.
+    """
+    root = data_root() if root is None else root
+    return [_fetch_one(found, artefact, root, accept_licence, offline, progressbar) for found, artefact in select(name)]
+
+
+def select(name: str) -> list[tuple[str, Artefact]]:
+    """The artefact of this name, else those of the dataset of this name."""
+    study = manifest.load()
+    if name in study.artefacts:
+        return [(name, study.artefacts[name])]
+    if found := [(key, artefact) for key, artefact in study.artefacts.items() if artefact.dataset == name]:
+        return found
+    raise DataError(f"{manifest.path().name}: nothing is called {name!r}; expected one of {', '.join(study.artefacts)}")
+
+
+def file_path(artefact: Artefact, root: Path) -> Path:
+    """Where the downloaded file belongs: <root>/<dataset or checkpoints>/<file>."""
+    return root / artefact.folder / artefact.file
+
+
+def unpacked_path(artefact: Artefact, root: Path) -> Path:
+    """Where an archive is unpacked: beside the file, without its ending."""
+    return file_path(artefact, root).with_suffix("")
+
+
+def file_trouble(artefact: Artefact, path: Path) -> str | None:
+    """None when size and checksum are the manifest's (unknown ones are not compared), else what is wrong."""
+    size = path.stat().st_size
+    if artefact.bytes is not None and size != artefact.bytes:
+        return f"{path}: {size} bytes, expected {artefact.bytes}; incomplete or another file, fetch it again"
+    if artefact.sha256 is not None and (found := _sha256(path)) != artefact.sha256:
+        return f"{path}: sha256 {found}, expected {artefact.sha256}; damaged or another file, fetch it again"
+    return None
+
+
+def _fetch_one(
+    name: str, artefact: Artefact, root: Path, accept_licence: bool, offline: bool, progressbar: bool
+) -> Path:
+    if artefact.non_commercial and not accept_licence:
+        raise LicenceNotAccepted(
+            f"{name}: licence {artefact.licence}, not for commercial use; read it at {artefact.homepage} and "
+            "repeat with --accept-licence if you accept it"
+        )
+    path = file_path(artefact, root)
+    if offline:
+        _expect_file(name, artefact, path)
+    else:
+        _download(name, artefact, path, progressbar)
+    if artefact.kind != "archive":
+        return path
+    target = unpacked_path(artefact, root)
+    if not target.exists():
+        archive.unpack(path, target)
+    return target
+
+
+def _expect_file(name: str, artefact: Artefact, path: Path) -> None:
+    if not path.is_file():
+        raise MissingData(
+            f"{name}: offline, and no file at {path}; on a connected machine download {artefact.source} (sha256 "
+            f"{artefact.sha256 or 'unknown'}), put it there under that name, and repeat this command"
+        )
+    if trouble := file_trouble(artefact, path):
+        raise DataError(trouble)
+
+
+def _download(name: str, artefact: Artefact, path: Path, progressbar: bool) -> None:
+    if path.is_file() and file_trouble(artefact, path) is None:
+        return
+    by_hand = f"if this goes on, get it by hand from {artefact.homepage} and put it at {path}, then use --offline"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pooch.retrieve(
+            artefact.source,
+            known_hash=f"sha256:{artefact.sha256}" if artefact.sha256 else None,
+            fname=path.name,
+            path=path.parent,
+            downloader=pooch.HTTPDownloader(progressbar=progressbar),
+        )
+    except requests.RequestException as error:
+        raise DataError(f"{name}: download from {artefact.source} failed ({error}); try again, or {by_hand}") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({error}); free space or choose another ALLINSAM_DATA") from error
+    except ValueError as error:  # pooch: the checksum differs; it has deleted what it got
+        raise DataError(
+            f"{name}: what {artefact.source} served is not the file of the manifest ({error}); "
+            f"nothing was kept, try again; {by_hand}"
+        ) from error
+    if artefact.sha256 is None:
+        log.warning("%s: no published checksum; this file has sha256 %s", name, _sha256(path))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,126 @@
+"""The networks' common method: loss, validation over whole images, prediction. One real MoNuSeg case, where it lies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from allinsam_core.data.case import Case
+from allinsam_core.learning import losses
+from allinsam_core.learning.augment import AugmentSettings
+from allinsam_core.learning.method import NetworkMethod, WindowSettings
+from allinsam_core.learning.train import TrainSettings
+
+WINDOW = WindowSettings(field=16, size=16)
+NOTHING = AugmentSettings(turns=False, zoom=0, stain=0, shift=0, blur=0, noise=0)
+
+
+class Red(nn.Module):
+    """logit = a · red + b; starts at 8 · red − 4."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights = nn.Parameter(torch.tensor([8.0, -4.0]))
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.weights[0] * image[:, :1] + self.weights[1]
+
+
+def case(red: np.ndarray, labels: np.ndarray) -> Case:
+    image = np.zeros((*red.shape, 3), np.uint8)
+    image[..., 0] = red
+    return Case("case", image, labels.astype(np.uint16), 0.25, "test")
+
+
+@pytest.fixture
+def halves() -> Case:
+    """Left half red, the upper half nuclei."""
+    red = np.zeros((20, 20), np.uint8)
+    red[:, :10] = 255
+    labels = np.zeros((20, 20), np.uint16)
+    labels[:10] = 1
+    return case(red, labels)
+
+
+def method(**more: object) -> NetworkMethod:
+    settings = {"train": TrainSettings(steps=2), "augment": NOTHING, "device": "cpu", **more}
+    return NetworkMethod(Red(), WINDOW, **settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", ["same", "double_sigmoid"])
+def test_validation_by_hand(halves: Case, kind: str) -> None:
+    scores = method(loss="bce", validation_loss=kind).validate([halves])
+    assert scores["dice"] == pytest.approx(0.5)  # 100 of 200 and 200 pixels
+    logits = torch.where(torch.from_numpy(halves.image[..., 0]) > 0, 4.0, -4.0)[None, None]
+    truth = torch.from_numpy(halves.mask)[None, None].float()
+    expected = losses.bce(logits.sigmoid() if kind == "double_sigmoid" else logits, truth)
+    assert scores["loss"] == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_validation_is_a_mean_over_images(halves: Case) -> None:
+    perfect = case(halves.image[..., 0], halves.image[..., 0] > 0)
+    one = method()
+    assert one.validate([halves, perfect])["dice"] == pytest.approx(0.75)
+    both = one.validate([halves, perfect])["loss"]
+    assert both == pytest.approx((one.validate([halves])["loss"] + one.validate([perfect])["loss"]) / 2)
+
+
+def test_fitting_reports_what_happened_and_changes_the_weights(halves: Case, tmp_path: Path) -> None:
+    settings = TrainSettings(steps=4, batch_size=2, learning_rate=0.1, validate_every=2)
+    one = method(train=settings)
+    told = one.fit([halves], [halves], tmp_path)
+    assert [v["step"] for v in told["validations"]] == [2, 4]
+    assert told["losses"][0][0] == 0
+    assert told["seconds"] > 0
+    assert told["peak_memory"] > 0
+    assert not torch.equal(one.model.weights, Red().weights)
+
+
+def test_training_crops_may_be_magnified_otherwise(
+    halves: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from allinsam_core.learning import method as module
+
+    asked: list[tuple[int, int]] = []
+
+    class Sampler(module.CropSampler):
+        def __init__(self, cases: list, field: int, size: int, *more: object) -> None:
+            asked.append((field, size))
+            super().__init__(cases, field, size, *more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "CropSampler", Sampler)
+    one = method()
+    one.fit([halves], [halves], tmp_path / "same")
+    one.window = WINDOW.model_copy(update={"train_field": 8})
+    one.fit([halves], [halves], tmp_path / "other")
+    assert asked == [(16, 16), (8, 16)]
+
+
+def test_prediction_is_a_probability_map(halves: Case) -> None:
+    prob = method().predict(halves.image)
+    assert (prob.shape, prob.dtype) == ((20, 20), np.float32)
+    assert prob[:, :10] == pytest.approx(1 / (1 + np.exp(-4)))
+    assert prob[:, 10:] == pytest.approx(1 / (1 + np.exp(4)))
+
+
+def test_an_unknown_loss_names_those_there_are() -> None:
+    with pytest.raises(ValueError, match=r"unknown loss 'mse'; expected one of bce, soft_iou"):
+        method(loss="mse")
+
+
+def test_a_real_image_is_learnt_from_and_segmented(data_root: Path, tmp_path: Path) -> None:
+    from allinsam_core.data import monuseg
+    from study.rivals.otsu import Otsu, OtsuSettings
+
+    real = monuseg.load(data_root, "val")[0].crop(300, 300, 200)
+    prob = Otsu(OtsuSettings()).predict(real.image)
+    found = prob >= 0.5
+    assert 2 * (found & real.mask).sum() / (found.sum() + real.mask.sum()) > 0.55  # chance would be 2 · 0.3 · 0.5 / 0.8
+    one = method(train=TrainSettings(steps=30, batch_size=2, learning_rate=0.3), augment=AugmentSettings())
+    before = one.validate([real])["loss"]
+    one.fit([real], [real], tmp_path)
+    assert one.validate([real])["loss"] < before

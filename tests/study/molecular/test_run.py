@@ -1,0 +1,159 @@
+"""The molecular arm: configurations, the cohort as a folder, labels, one grid from patches to records."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from allinsam_core.annotation import sam
+from allinsam_core.data.errors import DataError
+from study import records
+from study.molecular import config as molecular_config
+from study.molecular import inhouse
+from study.molecular import run as molecular_run
+from study.molecular.cohort import DRAWN_BY, MolecularCohort, checksum, drawn, prepare
+from study.molecular.config import MolecularProfile
+from study.molecular.run import decode, encode, execute_grid
+
+
+@pytest.fixture
+def cohort(tiny_grid: MolecularProfile, cohort_work: Path) -> MolecularCohort:
+    return MolecularCohort(prepare(tiny_grid.grid()[0].cohort, cohort_work))
+
+
+# ---- configurations
+
+
+@pytest.fixture
+def any_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = tmp_path / "weights"
+    weights.write_bytes(b"weights")
+    monkeypatch.setattr(sam, "weights_file", lambda name: weights)
+
+
+@pytest.mark.usefixtures("any_weights")
+def test_profiles_hold_the_papers_rows_and_more() -> None:
+    for name in ("smoke", "mini", "paper"):
+        grid = molecular_config.profile(name).grid()
+        rows = Counter((run.method, run.annotator) for run in grid)
+        for method in ("mocl", "sam_l_tight", "sam_l_random", "allinsam"):
+            for annotator in ("Expert", "Students"):
+                assert rows[method, annotator] == 2 * len(molecular_config.profile(name).seeds)
+        assert len({run.run_id for run in grid}) == len(grid)
+        assert all((run.masks is None) == (run.method == "mocl") for run in grid)
+    assert len(molecular_config.profile("mini").seeds) >= 3
+    assert ("mocl", "Lay without IF") in {(r.method, r.annotator) for r in molecular_config.profile("mini").grid()}
+
+
+@pytest.mark.usefixtures("any_weights")
+def test_a_run_is_named_by_everything_that_decides_it() -> None:
+    run = molecular_config.profile("mini").run("sam_l_tight", "Students", "podocyte", 0)
+    boxes = run.masks
+    assert boxes is not None
+    others = [
+        run.model_copy(update={"drawn_by": ("student1",)}),
+        run.model_copy(update={"masks": boxes.model_copy(update={"sha256": "f00"})}),
+        run.model_copy(update={"cohort": run.cohort.model_copy(update={"seed": 1})}),
+        run.model_copy(update={"reference": "expert"}),
+    ]
+    assert len({each.hash for each in (run, *others)}) == 5
+    with pytest.raises(ValueError, match=r"no 'mocl' by 'Nobody'; it has methods mocl.*annotators Expert"):
+        molecular_config.profile("mini").run("mocl", "Nobody", "podocyte", 0)
+    with pytest.raises(ValueError, match="no such profile; expected smoke, mini or paper"):
+        molecular_config.profile("huge")
+
+
+# ---- cohort and labels
+
+
+def test_the_cohort_is_a_folder_that_a_laboratory_could_have_made(cohort: MolecularCohort) -> None:
+    assert inhouse.check(cohort.folder) == []
+    assert {path.name for path in (cohort.folder / "masks").iterdir()} == {"truth", *DRAWN_BY}
+    said = records.read(cohort.folder / "cohort.json")
+    assert said["patches"] + len(said["registration_failed"]) == 12
+    assert np.median(said["registration_error_px"]) < 1
+
+
+def test_a_cohort_that_is_there_is_not_made_again(tiny_grid: MolecularProfile, cohort_work: Path) -> None:
+    settings = tiny_grid.grid()[0].cohort
+    before = (prepare(settings, cohort_work) / "slides.csv").stat().st_mtime_ns
+    assert (prepare(settings, cohort_work) / "slides.csv").stat().st_mtime_ns == before
+
+
+def test_test_patches_are_of_slides_that_no_training_saw_and_have_exact_instances(cohort: MolecularCohort) -> None:
+    parts = {split: cohort.part(split, "podocyte") for split in ("train", "val", "test")}  # type: ignore[arg-type]
+    slides = {split: {patch.slide for patch in part} for split, part in parts.items()}
+    assert all(slides.values())
+    assert not slides["train"] & slides["test"]
+    assert {patch.injured for patch in parts["test"]} == {True, False}
+    for patch, case in zip(parts["test"], cohort.scored(parts["test"], "truth"), strict=True):
+        assert np.array_equal(case.mask, patch.masks["truth"]["podocyte"])
+        assert np.array_equal(case.instances, cohort.exact[patch.name])
+
+
+def test_annotators_take_patches_in_turn_and_stand_in_for_each_other(cohort: MolecularCohort) -> None:
+    patches = [cohort.patches[index] for index in range(3)]
+    cases = drawn(patches, ["student1", "student2"])
+    turns = ("student1", "student2", "student1")
+    for patch, case, who in zip(patches, cases, turns, strict=True):
+        assert np.array_equal(case.mask, patch.masks[who][patch.cell_type])
+    only_first = [replace(patch, masks={"student1": patch.masks["student1"]}) for patch in patches]
+    assert len(drawn(only_first, ["student1", "student2"])) == 3
+    with pytest.raises(DataError, match="no podocyte masks by nobody"):
+        drawn(patches, ["nobody"])
+
+
+def test_a_checksum_goes_by_content_and_not_by_place(cohort: MolecularCohort, tmp_path: Path) -> None:
+    patches = [cohort.patches[index] for index in range(2)]
+    for name in ("one", "two"):
+        inhouse.write(tmp_path / name, patches)
+    assert checksum(tmp_path / "one") == checksum(tmp_path / "two")
+    with (tmp_path / "two" / "slides.csv").open("a") as file:
+        file.write("\n")
+    assert checksum(tmp_path / "one") != checksum(tmp_path / "two")
+
+
+# ---- runs
+
+
+def test_every_run_leaves_rows_and_a_record(tiny_grid: MolecularProfile, tiny_results: Path) -> None:
+    for run in tiny_grid.grid():
+        record = records.read(run.folder(tiny_results) / "run.json")
+        assert record["config_hash"] == run.hash
+        assert record["simulated"]
+        assert record["data"]["train"]["images"] == 2  # two of six slides, one patch of the type each
+        assert 0.5 < record["label_quality"]["f1_pixel_macro"] <= 1
+        assert record["examples"].keys() == {"normal", "injured"}
+        text = (run.folder(tiny_results) / "rows.csv").read_text()
+        assert text.startswith("image,slide,injured,")
+        assert "f1_pixel_macro" in text
+        assert "f1_instance_50" in text
+
+
+def test_a_finished_run_is_not_repeated(
+    tiny_grid: MolecularProfile, tiny_results: Path, cohort_work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(molecular_run, "execute", lambda *_: pytest.fail("ran again"))
+    assert len(execute_grid(tiny_grid, tiny_results, cohort_work)) == 4
+
+
+def test_a_record_of_another_configuration_stops_the_grid(
+    tiny_grid: MolecularProfile, cohort_work: Path, tmp_path: Path
+) -> None:
+    run = tiny_grid.grid()[0]
+    records.write({"config_hash": "other"}, run.folder(tmp_path) / "run.json")
+    with pytest.raises(ValueError, match=f"record of configuration other, expected {run.hash}"):
+        execute_grid(tiny_grid, tmp_path, cohort_work)
+
+
+def test_run_lengths_give_the_mask_back() -> None:
+    mask = np.array([[True, True, False], [False, True, False]])
+    assert encode(mask) == [0, 2, 2, 1, 1]
+    for each in (mask, ~mask, np.zeros((2, 3), bool), np.ones((2, 3), bool)):
+        assert np.array_equal(decode(encode(each), (2, 3)), each)
+    with pytest.raises(ValueError, match="runs cover 5 pixels, expected 2 × 3"):
+        decode([5], (2, 3))

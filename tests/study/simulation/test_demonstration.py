@@ -1,0 +1,63 @@
+"""The demonstration returns what the losses saw, tile by tile."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from allinsam_core.data.case import Case
+from allinsam_core.refinement import mocl
+from allinsam_core.refinement.corrective import CorrectiveSettings
+from study.simulation.demonstration import REGIONS, Snapshot, demonstrate, look, regions
+
+
+@pytest.fixture(scope="module")
+def shown():
+    return demonstrate(CorrectiveSettings(warmup=0.5, k=20), at=(0, 2, 4), size=64, tiles=3)
+
+
+def test_snapshots(shown):
+    assert [s.step for s in shown.snapshots] == [0, 2, 4]
+    assert [s.corrective for s in shown.snapshots] == [False, True, True]
+    for snapshot in shown.snapshots:
+        assert snapshot.confidence.shape == snapshot.similarity.shape == snapshot.omega.shape == (64, 64)
+        assert snapshot.prototype.shape == (16,)
+        rows, cols = snapshot.chosen.T
+        assert len(snapshot.chosen) == 20
+        assert shown.noisy.mask[rows, cols].all()
+        others = shown.noisy.mask.copy()
+        others[rows, cols] = False
+        assert snapshot.confidence[rows, cols].min() >= snapshot.confidence[others].max()
+    assert not np.array_equal(shown.snapshots[0].prototype, shown.snapshots[1].prototype)  # it learns
+
+
+def test_it_is_reproducible(shown):
+    again = demonstrate(CorrectiveSettings(warmup=0.5, k=20), at=(0, 2, 4), size=64, tiles=3)
+    assert [s.loss for s in again.snapshots] == [s.loss for s in shown.snapshots]
+
+
+def test_regions():
+    image = np.zeros((2, 2, 3), np.uint8)
+    truth = Case("t", image, np.array([[1, 1], [0, 0]], np.uint16), 0.25, "made up")
+    noisy = Case("n", image, np.array([[1, 0], [2, 0]], np.uint16), 0.25, "made up")
+    assert regions(truth, noisy).tolist() == [[0, 1], [2, 3]]
+
+
+def test_means_by_region():
+    maps = [np.array([[1, 2], [3, 4]], np.float32) * f for f in (1, 10, 100)]
+    snapshot = Snapshot(0, False, 0.0, *maps, np.zeros(1), np.zeros((0, 2)))
+    found = snapshot.mean_in(np.array([[0, 0], [2, 3]]))
+    assert list(found) == list(REGIONS)
+    assert found["cells"] == (1.5, 15, 150)
+    assert np.isnan(found["missed"]).all()
+    assert found["background"] == (4, 40, 400)
+
+
+def test_look_reports_the_corrective_weights_during_the_warmup():
+    z, e, y = torch.randn(1, 1, 4, 4), torch.randn(1, 3, 4, 4), torch.eye(4)[None, None]
+    snapshot = look(CorrectiveSettings(variant="ours", warmup=0.5, noise=0.3), 1, 0.1, z, e, y)
+    assert not snapshot.corrective
+    assert np.array_equal(snapshot.omega, mocl.ours(z, e, y, noise=0.3)[1].omega[0, 0].numpy())
+    assert snapshot.loss == pytest.approx(mocl.none(z, e, y)[0].item())
+    assert sorted(snapshot.chosen.tolist()) == [[i, i] for i in range(4)]

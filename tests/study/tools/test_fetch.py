@@ -1,0 +1,203 @@
+"""Fetching from a server on this machine: right, wrong, cut off, full disk, offline."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import threading
+import zipfile
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pooch
+import pytest
+import yaml
+
+from allinsam_core.data import manifest
+from allinsam_core.data.errors import DataError, MissingData
+from study.tools import fetch
+
+
+def _zip() -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        file.writestr("Top/image.txt", "pixels")
+    return buffer.getvalue()
+
+
+FILES = {"/weights.pth": b"weights" * 1000, "/set.zip": _zip(), "/evil.zip": b"PK\x05\x06" + bytes(18)}
+
+
+class _Handler(BaseHTTPRequestHandler):
+    served: list[str]
+
+    def do_GET(self) -> None:
+        self.served.append(self.path)
+        content = FILES.get(self.path.removeprefix("/cut"))
+        if content is None:
+            self.send_error(404)
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content[:10] if self.path.startswith("/cut") else content)
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[tuple[str, list[str]]]:
+    handler = type("Handler", (_Handler,), {"served": []})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{running.server_address[1]}", handler.served  # type: ignore[attr-defined]
+        running.shutdown()
+        thread.join()
+
+
+Write = Callable[..., None]
+
+
+@pytest.fixture
+def artefact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: tuple[str, list[str]]) -> Write:
+    """Make the study's manifest hold one artefact, `it`, that this server serves at `path`."""
+
+    def write(path: str, **changes: object) -> None:
+        content = FILES.get(path.removeprefix("/cut"), b"")
+        kind = {"kind": "archive", "dataset": "set"} if path.endswith("zip") else {"kind": "checkpoint"}
+        entry = {
+            **kind,
+            "role": "test",
+            "file": path.rsplit("/", 1)[1],
+            "licence": "CC0-1.0",
+            "non_commercial": False,
+            "citation": "none",
+            "homepage": "http://127.0.0.1/home",
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "bytes": len(content) or None,
+            "url": server[0] + path,
+        } | changes
+        sets = {"set": {"title": "set", "spacing": None, "counts": {}, "cases": {}}}
+        file = tmp_path / f"manifest{len(list(tmp_path.glob('manifest*')))}.yaml"
+        file.write_text(yaml.safe_dump({"version": 1, "artefacts": {"it": entry}, "datasets": sets}))
+        monkeypatch.setenv(manifest.VARIABLE, str(file))
+
+    return write
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "data"
+
+
+def get(root: Path, name: str = "it", **options: bool) -> Path:
+    return fetch.fetch(name, root, progressbar=False, **options)[0]
+
+
+def left_in(root: Path) -> list[str]:
+    return sorted(path.name for path in root.rglob("*") if path.is_file())
+
+
+def test_a_file_is_fetched_once(artefact: Write, root: Path, server: tuple[str, list[str]]) -> None:
+    artefact("/weights.pth")
+    path = get(root)
+    assert path == root / "checkpoints" / "weights.pth"
+    assert path.read_bytes() == FILES["/weights.pth"]
+    assert get(root) == path
+    assert server[1] == ["/weights.pth"]
+    assert left_in(root) == ["weights.pth"]
+
+
+def test_an_archive_is_unpacked_once_and_found_under_its_dataset(artefact: Write, root: Path) -> None:
+    artefact("/set.zip")
+    assert get(root, "set") == root / "set" / "set"
+    assert (root / "set/set/image.txt").read_text() == "pixels"
+    (root / "set/set/mine.txt").write_text("kept")
+    get(root)
+    assert left_in(root) == ["image.txt", "mine.txt", "set.zip"]
+
+
+def test_a_wrong_checksum_keeps_nothing(artefact: Write, root: Path) -> None:
+    artefact("/set.zip", sha256="0" * 64)
+    with pytest.raises(DataError, match="is not the file of the manifest") as caught:
+        get(root)
+    assert left_in(root) == []
+    assert str(root / "set" / "set.zip") in str(caught.value)  # where to put it by hand
+
+
+def test_a_cut_connection_keeps_nothing(artefact: Write, root: Path) -> None:
+    artefact("/cut/weights.pth")
+    with pytest.raises(DataError, match="failed"):
+        get(root)
+    assert left_in(root) == []
+
+
+def test_a_missing_page_is_reported(artefact: Write, root: Path) -> None:
+    artefact("/none.pth")
+    with pytest.raises(DataError, match="404"):
+        get(root)
+    assert left_in(root) == []
+
+
+@pytest.mark.parametrize("failure", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
+def test_a_full_disk_or_an_interruption_keeps_nothing(
+    artefact: Write, root: Path, monkeypatch: pytest.MonkeyPatch, failure: BaseException
+) -> None:
+    def half(self: object, url: str, output: str, pooch: object) -> None:
+        Path(output).write_bytes(b"half")
+        raise failure
+
+    monkeypatch.setattr(pooch.HTTPDownloader, "__call__", half)
+    artefact("/weights.pth")
+    with pytest.raises((DataError, KeyboardInterrupt)) as caught:
+        get(root)
+    assert left_in(root) == []
+    if isinstance(caught.value, DataError):
+        assert "No space left" in str(caught.value)
+
+
+def test_a_damaged_file_is_replaced(artefact: Write, root: Path) -> None:
+    artefact("/weights.pth")
+    path = get(root)
+    path.write_bytes(b"x" * len(FILES["/weights.pth"]))
+    with pytest.raises(DataError, match="sha256"):
+        get(root, offline=True)
+    path.write_bytes(b"short")
+    with pytest.raises(DataError, match="5 bytes, expected 7000"):
+        get(root, offline=True)
+    assert get(root).read_bytes() == FILES["/weights.pth"]
+
+
+def test_offline_says_which_file_to_put_where(artefact: Write, root: Path, server: tuple[str, list[str]]) -> None:
+    artefact("/set.zip")
+    with pytest.raises(MissingData) as caught:
+        get(root, offline=True)
+    assert all(part in str(caught.value) for part in (server[0] + "/set.zip", str(root / "set" / "set.zip")))
+    (root / "set").mkdir(parents=True)
+    (root / "set/set.zip").write_bytes(FILES["/set.zip"])
+    assert (get(root, offline=True) / "image.txt").read_text() == "pixels"
+    assert server[1] == []
+
+
+def test_non_commercial_data_ask_first(artefact: Write, root: Path, server: tuple[str, list[str]]) -> None:
+    artefact("/weights.pth", non_commercial=True, licence="CC BY-NC-SA 4.0")
+    with pytest.raises(fetch.LicenceNotAccepted, match=r"CC BY-NC-SA 4\.0.*--accept-licence"):
+        get(root)
+    assert server[1] == []
+    assert get(root, accept_licence=True).is_file()
+
+
+def test_an_unknown_checksum_is_reported(artefact: Write, root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    artefact("/weights.pth", sha256=None)
+    get(root)
+    assert hashlib.sha256(FILES["/weights.pth"]).hexdigest() in caplog.text
+
+
+def test_unknown_names_are_answered_with_the_known(artefact: Write, root: Path) -> None:
+    artefact("/weights.pth")
+    with pytest.raises(DataError, match="nothing is called 'that'; expected one of it"):
+        get(root, "that")

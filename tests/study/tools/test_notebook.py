@@ -1,0 +1,194 @@
+"""The strict notebook runner, the notebooks themselves, and the grid that runs them."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import papermill
+import pytest
+from typer.testing import CliRunner
+
+from allinsam_core.data.errors import DataError
+from study import config
+from study.config import RunConfig
+from study.molecular import config as molecular_config
+from study.molecular import inhouse
+from study.molecular.cohort import MolecularCohort
+from study.molecular.config import MolecularProfile
+from study.tools import notebook
+
+ROOT = Path(__file__).resolve().parents[3]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def cell(source: str, *tags: str) -> dict[str, Any]:
+    return {
+        "cell_type": "code",
+        "id": f"c{abs(hash(source)) % 10**6}",
+        "metadata": {"tags": list(tags)},
+        "source": source,
+        "outputs": [],
+        "execution_count": None,
+    }
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """A notebook with the parameters a and b that fails when b is 0."""
+    cells = [cell("a = 1\nb = 2", "parameters"), cell("open('ran', 'w').write(f'{a / b}')")]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    path = tmp_path / "small.ipynb"
+    path.write_text(json.dumps({"cells": cells, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}))
+    return path
+
+
+def test_an_undeclared_parameter_is_an_error_before_anything_runs(small: Path, tmp_path: Path) -> None:
+    with pytest.raises(notebook.UndeclaredParameter, match=r"small\.ipynb: has no parameter c, d; it declares a, b"):
+        notebook.run(small, tmp_path / "out" / "o.ipynb", {"a": 1, "d": 2, "c": 3})
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_notebook_runs_with_its_parameters_and_a_failing_one_leaves_no_output(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    out = tmp_path / "out" / "o.ipynb"
+    assert notebook.run(small, out, {"a": 6, "b": 4}) == out
+    assert (tmp_path / "ran").read_text() == "1.5"
+    assert [p.name for p in out.parent.iterdir()] == ["o.ipynb"]
+    failing = tmp_path / "out" / "f.ipynb"
+    with pytest.raises(papermill.PapermillExecutionError, match="ZeroDivisionError"):
+        notebook.run(small, failing, {"b": 0})
+    assert not failing.exists()
+    assert "ZeroDivisionError" in failing.with_suffix(".failed.ipynb").read_text()
+
+
+def test_the_command_reads_yaml_values_and_refuses_nonsense(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runner, given = CliRunner(), {}
+    done = runner.invoke(notebook.app, ["run", str(small), "o.ipynb", "-p", "nonsense"])
+    assert done.exit_code == 2
+    done = runner.invoke(notebook.app, ["run", str(small), "o.ipynb", "-p", "z=1"])
+    assert done.exit_code == 2
+    assert "has no parameter z" in done.output
+    monkeypatch.setattr(notebook, "run", lambda path, out, parameters: given.update(parameters))
+    arguments = ["-p", "a=0.04", "-p", "b=unet", "-p", "c=3", "-p", "d=x=y", "-p", "e="]
+    assert runner.invoke(notebook.app, ["run", str(small), "o.ipynb", *arguments]).exit_code == 0
+    assert given == {"a": 0.04, "b": "unet", "c": 3, "d": "x=y", "e": None}
+
+
+# ---- the notebooks of the study
+
+
+def code_cells(path: Path) -> list[dict[str, Any]]:
+    return [c for c in json.loads(path.read_text())["cells"] if c["cell_type"] == "code"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_notebooks_are_stripped_and_begin_with_their_parameters(path: Path) -> None:
+    cells = code_cells(path)
+    tagged = ["parameters" in c["metadata"].get("tags", []) for c in cells]
+    assert tagged[0]
+    assert sum(tagged) == 1
+    assert all(not c["outputs"] and c["execution_count"] is None for c in cells)
+    declared = set(papermill.inspect_notebook(str(path)))
+    assigned = set(re.findall(r"^(\w+) =", "".join(cells[0]["source"]), re.MULTILINE))
+    assert assigned == declared
+    text = "".join("".join(c["source"]) for c in cells)
+    assert not re.search(r"\bargparse\b|/home/|/work/|/tmp/", text)
+    for name in declared:
+        assert len(re.findall(rf"\b{name}\b", text)) > 1, f"{name} is declared and never used"
+
+
+def run_cells(path: Path, **parameters: object) -> dict[str, Any]:
+    """Every code cell in this process, the parameters replaced after their cell as papermill does."""
+    cells = code_cells(path)
+    space: dict[str, Any] = {}
+    for index, one in enumerate(cells):
+        exec(compile("".join(one["source"]), f"{path.name}[{index}]", "exec"), space)
+        if index == 0:
+            assert parameters.keys() <= space.keys()
+            space.update(parameters)
+    return space
+
+
+def test_the_experiment_runs_from_parameters_to_pictures(
+    tiny_config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config.Profile, "run", lambda self, *point: tiny_config)
+    parameters = {"method": "unet", "results": str(tmp_path / "r"), "work": str(tmp_path / "w"), "device": "cpu"}
+    space = run_cells(ROOT / "notebooks" / "experiment.ipynb", **parameters)
+    assert space["record"]["config_hash"] == tiny_config.hash
+    assert len(space["rows"]) == 2
+    again = run_cells(ROOT / "notebooks" / "experiment.ipynb", **parameters)  # finished: read, not repeated
+    assert again["record"] == space["record"]
+
+
+def test_table_3_is_drawn_from_records(write_run: Callable[..., Path]) -> None:
+    for fraction in (1.0, 0.04, 0.005):
+        for seed in (0, 1):
+            results = write_run("allinsam", fraction, seed, {"a": 0.7, "b": 0.8 + 0.01 * seed})
+    space = run_cells(ROOT / "notebooks" / "table3.ipynb", profile="mini", results=str(results))
+    assert len(space["scores"]) == 12
+
+
+def test_table_2_is_drawn_from_records(write_run: Callable[..., Path]) -> None:
+    for seed in (0, 1):
+        write_run("allinsam", 1.0, seed, {"a": 0.7, "b": 0.8 + 0.01 * seed})
+        results = write_run("unet", 1.0, seed, {"a": 0.6, "b": 0.7})
+    space = run_cells(ROOT / "notebooks" / "table2.ipynb", profile="mini", results=str(results))
+    assert len(space["lines"]) == 14 + 1
+
+
+def test_table_1_runs_on_a_folder_of_own_slides(
+    tiny_grid: MolecularProfile, cohort_work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(molecular_config, "profile", lambda name: tiny_grid)
+    folder = tmp_path / "own"
+    own = MolecularCohort(next((cohort_work / "cohorts").iterdir())).patches
+    inhouse.write(folder, own)  # as a laboratory would: no exact instances, no account of the simulation
+    parameters = {"results": str(tmp_path / "r"), "work": str(tmp_path / "w"), "device": "cpu"}
+    path = ROOT / "notebooks" / "table1.ipynb"
+    space = run_cells(path, cohort_folder=str(folder), **parameters)
+    assert not space["simulated"]
+    assert space["arm"].startswith("table1-")
+    assert len(space["scores"]) == 2 * 4  # two annotators; two test slides with a patch of each type
+    (folder / "masks" / "student1" / "podocyte" / f"{own[0].name}.png").unlink()
+    with pytest.raises(DataError, match="missing, expected student1's podocyte mask"):
+        run_cells(path, cohort_folder=str(folder), **parameters)
+
+
+# ---- the grid
+
+
+def test_the_grid_is_what_the_profile_says(mini_weights: Path, tmp_path: Path) -> None:
+    grid = config.profile("smoke").grid()
+    finished = grid[0].run_id
+    record = tmp_path / "results" / "smoke" / finished / "run.json"
+    record.parent.mkdir(parents=True)
+    record.write_text("{}")
+    arguments = ["-n", "--cores", "1", "-s", str(ROOT / "workflow" / "Snakefile"), "--directory", str(tmp_path)]
+    code = (
+        "import sys; from pathlib import Path; from allinsam_core.annotation import sam\n"
+        f"sam.MINI_WEIGHTS = Path({str(mini_weights)!r})\n"
+        "from snakemake.cli import main\n"
+        f"main({[*arguments, '--config', 'profile=smoke']!r})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    told = done.stdout + done.stderr
+    assert done.returncode == 0, told
+    planned = set(re.findall(r"wildcards: profile=smoke, run=(\S+)", told))
+    assert planned == {run.run_id for run in grid} - {finished}
+
+
+def test_the_grid_gives_the_notebook_parameters_it_has() -> None:
+    snakefile = (ROOT / "workflow" / "Snakefile").read_text()
+    given = set(re.findall(r"-p (\w+)=", snakefile))
+    assert given == {"profile", "method", "label", "fraction", "seed"}
+    assert given <= set(papermill.inspect_notebook(str(ROOT / "notebooks" / "experiment.ipynb")))
