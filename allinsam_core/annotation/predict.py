@@ -1,7 +1,7 @@
 """From boxes to masks: SAM as annotator (Kirillov et al. 2023, arXiv 2304.02643; paper, §3.1).
 
-One embedding per window, shared by all its boxes; the mask decoder runs on all boxes at once. Preprocessing and
-postprocessing are segment-anything's own (`ResizeLongestSide`, `Sam.preprocess`, `Sam.postprocess_masks`).
+One embedding per window, shared by all its boxes; the mask decoder runs on all boxes at once. Windows are resized as
+by segment-anything's `ResizeLongestSide`; `Sam.preprocess` and `Sam.postprocess_masks` are its own.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from itertools import groupby
 
 import numpy as np
 import torch
+from PIL import Image
 
 from allinsam_core.annotation import ellipse
 from allinsam_core.annotation.boxes import validate
-from allinsam_core.annotation.sam import MiniGeometry, ResizeLongestSide, Sam, decode
+from allinsam_core.annotation.sam import MiniGeometry, Sam, decode
 from allinsam_core.annotation.windows import Window, assign
 
 MINI_FIELD = 150  # px of an image at MINI_SPACING that fill mini-SAM's input, as in its pre-training
@@ -83,7 +84,6 @@ class BoxAnnotator:
         self.sam, self.field, self.overlap = sam.eval(), field, overlap
         self.multimask, self.batch = multimask, batch
         self.ellipses = is_mini(sam) if ellipses is None else ellipses
-        self._resize = ResizeLongestSide(sam.image_encoder.img_size)
         self._image: np.ndarray | None = None
         self._embeddings: dict[Window, torch.Tensor] = {}
 
@@ -168,7 +168,15 @@ class BoxAnnotator:
         return answers
 
     def _input_size(self, window: Window) -> tuple[int, int]:
-        return self._resize.get_preprocess_shape(window.height, window.width, self.sam.image_encoder.img_size)
+        """Height and width of a window in SAM's input, whose longer side it fills."""
+        scale = self.sam.image_encoder.img_size / max(window.height, window.width)
+        return int(window.height * scale + 0.5), int(window.width * scale + 0.5)
+
+    def _input(self, window: Window) -> np.ndarray:
+        """(h, w, 3) uint8: the window's pixels at the size of SAM's input."""
+        height, width = self._input_size(window)
+        pixels = Image.fromarray(window.cut(self.image))
+        return np.asarray(pixels.resize((width, height), Image.Resampling.BILINEAR))
 
     @torch.no_grad()
     def _embed(self, windows: Sequence[Window]) -> None:
@@ -179,7 +187,7 @@ class BoxAnnotator:
             same = list(group)
             for start in range(0, len(same), step):
                 part = same[start : start + step]
-                pixels = np.stack([self._resize.apply_image(w.cut(self.image)) for w in part])
+                pixels = np.stack([self._input(w) for w in part])
                 inputs = torch.from_numpy(pixels).to(self.sam.device).permute(0, 3, 1, 2)
                 embedded = self.sam.image_encoder(self.sam.preprocess(inputs))
                 self._embeddings.update(zip(part, embedded, strict=True))
@@ -188,10 +196,9 @@ class BoxAnnotator:
         """Low-resolution logits (N, 1, s, s) and predicted IoUs (N,) of boxes (N, 4) in image pixels."""
         self._embed(windows)
         local = boxes.astype(np.float64) - np.array([(w.left, w.top, w.left, w.top) for w in windows])
-        scaled = np.stack(
-            [self._resize.apply_boxes(b, (w.height, w.width))[0] for b, w in zip(local, windows, strict=True)]
-        )
-        prompts = torch.from_numpy(scaled.astype(np.float32)).to(self.sam.device)
+        sizes = np.array([(*self._input_size(w), w.height, w.width) for w in windows], dtype=np.float64)
+        scale = (sizes[:, :2] / sizes[:, 2:])[:, [1, 0, 1, 0]]  # of x, y, x, y
+        prompts = torch.from_numpy((local * scale).astype(np.float32)).to(self.sam.device)
         hints = ellipse.logits(prompts, self.sam.image_encoder.img_size, self._side) if self.ellipses else None
         sparse, dense = self.sam.prompt_encoder(points=None, boxes=prompts, masks=hints)
         embedding = torch.stack([self._embeddings[w] for w in windows])

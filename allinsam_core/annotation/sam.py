@@ -18,10 +18,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from allinsam_core import _torchvision
+from allinsam_core import _segment_anything
 
-_torchvision.ensure()
-from segment_anything import sam_model_registry  # noqa: E402
+_segment_anything.ensure()
+from segment_anything.build_sam import sam_model_registry  # noqa: E402
 from segment_anything.modeling import (  # noqa: E402
     ImageEncoderViT,
     MaskDecoder,
@@ -29,7 +29,7 @@ from segment_anything.modeling import (  # noqa: E402
     Sam,
     TwoWayTransformer,
 )
-from segment_anything.utils.transforms import ResizeLongestSide as ResizeLongestSide  # noqa: E402
+from segment_anything.modeling.prompt_encoder import PositionEmbeddingRandom as PositionEmbeddingRandom  # noqa: E402
 
 MODELS = ("mini", "vit_b", "vit_l", "vit_h")
 REDUCTION = {"mini": 8, "vit_b": 32, "vit_l": 32, "vit_h": 32}  # the adapter's bottleneck is D // this

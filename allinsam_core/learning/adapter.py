@@ -17,11 +17,9 @@ from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
-from segment_anything.modeling import Sam
-from segment_anything.modeling.prompt_encoder import PositionEmbeddingRandom
 from torch import nn
 
-from allinsam_core.annotation.sam import decode
+from allinsam_core.annotation.sam import PositionEmbeddingRandom, Sam, decode
 
 Placement = Literal["all", "late", "none"]
 

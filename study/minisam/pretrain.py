@@ -17,11 +17,10 @@ import torch
 import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict
 from scipy.ndimage import find_objects
-from segment_anything.modeling import Sam
 from torch import nn
 
 from allinsam_core.annotation import ellipse
-from allinsam_core.annotation.sam import decode
+from allinsam_core.annotation.sam import Sam, decode
 from allinsam_core.learning import losses
 from allinsam_core.learning.augment import AugmentSettings, Batch, CropSampler
 from allinsam_core.learning.train import StepLoss, TrainSettings

@@ -1,27 +1,60 @@
-"""`allinsam`: a thin door to the package. Each command lives beside what it does."""
+"""`allinsam`: a thin door to the package. Each command lives beside what it does, and is imported when it is called."""
 
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
-from study.tools.annotate import annotate
-from study.tools.book import app as book
-from study.tools.data import app as data
-from study.tools.notebook import app as notebook
-from study.tools.score import command as score
-from study.tools.segment import segment
+# name: module and function or group, and the first paragraph of its help, so that --help imports none of them
+ELSEWHERE = {
+    "data": ("study.tools.data:app", "What the study takes from elsewhere: list, fetch, check."),
+    "book": ("study.tools.book:app", "The book: what it substitutes, and checks of the built pages."),
+    "notebook": ("study.tools.notebook:app", "Run the study's notebooks."),
+    "annotate": (
+        "study.tools.annotate:annotate",
+        "Turn boxes into nuclei with SAM: instance map, GeoJSON, ImageJ ROIs, provenance table and a picture.",
+    ),
+    "segment": (
+        "study.tools.segment:segment",
+        "Find all nuclei of an image: probability, instance map, GeoJSON and a picture.",
+    ),
+    "score": (
+        "study.tools.score:command",
+        "Score predictions (label map, mask or probability map; png, tif, npy) against the truth.",
+    ),
+}
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_show_locals=False, help=__doc__)
-app.add_typer(data, name="data")
-app.add_typer(book, name="book")
-app.add_typer(notebook, name="notebook")
-app.command("annotate")(annotate)
-app.command("segment")(segment)
-app.command("score")(score)
+
+def load(name: str) -> Any:
+    """The command of a name in `ELSEWHERE`, importing its module."""
+    module, _, attribute = ELSEWHERE[name][0].partition(":")
+    found = getattr(import_module(module), attribute)
+    if isinstance(found, typer.Typer):
+        return typer.main.get_group(found)
+    alone = typer.Typer(add_completion=False)
+    alone.command(name)(found)
+    return typer.main.get_command(alone)
+
+
+class Commands(TyperGroup):
+    """Lists the commands of `ELSEWHERE` by their help, and loads the one that is called."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        listed = {name: TyperCommand(name, help=text) for name, (_, text) in ELSEWHERE.items()}
+        self.commands = {**listed, **self.commands}
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, load(name) if name in ELSEWHERE else command, rest
+
+
+app = typer.Typer(cls=Commands, no_args_is_help=True, pretty_exceptions_show_locals=False, help=__doc__)
 
 
 @app.command()

@@ -10,8 +10,8 @@ import imageio.v3 as imageio
 import numpy as np
 import pandas as pd
 import pytest
-from segment_anything.modeling import Sam
 
+from allinsam_core.annotation.sam import Sam
 from allinsam_core.data.errors import DataError, MissingData
 from study import records
 from study.datasets import deepliif as reader
