@@ -44,7 +44,7 @@ class InstanceSettings(BaseModel):
     )  # nuclei whose largest probability is less are
 
     def smallest_pixels(self, spacing: float | None) -> float:
-        """The fewest pixels, of `spacing` µm each, that a nucleus may have. Raises ValueError where it needs a spacing."""
+        """The fewest pixels, of `spacing` µm each, in a kept nucleus. Raises ValueError where it needs a spacing."""
         if not self.smallest_area:
             return self.smallest
         if spacing is None:
