@@ -8,6 +8,7 @@ import torch
 from scipy.special import expit
 from torch import nn
 
+from allinsam_core.learning import infer
 from allinsam_core.learning.infer import probability
 
 
@@ -88,3 +89,35 @@ def test_the_network_is_in_evaluation_mode_and_leaves_no_graph(picture: np.ndarr
     first, second = (probability(model, picture, 64, 64) for _ in range(2))
     assert np.array_equal(first, second)
     assert not model.training
+
+
+@pytest.mark.parametrize("shape", [(100, 150), (64, 65), (40, 40)])
+@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5])
+def test_tiles_are_monais_bit_for_bit(picture: np.ndarray, shape: tuple[int, int], overlap: float) -> None:
+    from monai.inferers import sliding_window_inference
+
+    torch.manual_seed(0)
+    model = nn.Conv2d(3, 1, 5, padding=2)
+    image = np.resize(picture, (*shape, 3))
+    pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
+    weights = infer._weights(40) if overlap else torch.ones(40, 40)
+    with torch.no_grad():
+        theirs = sliding_window_inference(
+            pixels, 40, 3, lambda x: model(x).sigmoid(), overlap=overlap, roi_weight_map=weights
+        )
+    assert np.array_equal(probability(model, image, 40, 40, overlap, 3), theirs[0, 0].numpy())  # type: ignore[index]
+
+
+def test_several_maps_at_once_are_those_of_each_channel(picture: np.ndarray) -> None:
+    torch.manual_seed(0)
+    model = nn.Conv2d(3, 3, 3, padding=1)
+    found = infer.maps(model, picture, 32, 48, activate=torch.tanh)
+    assert (found.shape, found.dtype) == ((3, 100, 150), np.float32)
+    for channel in range(3):
+        alone = nn.Conv2d(3, 1, 3, padding=1)
+        alone.load_state_dict({k: v[channel : channel + 1] for k, v in model.state_dict().items()})
+        assert np.allclose(found[channel], infer.maps(alone, picture, 32, 48, activate=torch.tanh)[0], atol=1e-6)
+        assert np.allclose(
+            probability(alone, picture, 32, 48), infer.maps(alone, picture, 32, 48, activate=torch.sigmoid)[0]
+        )
+    assert found.min() < 0  # tanh, not a sigmoid
