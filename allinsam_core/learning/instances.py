@@ -90,6 +90,15 @@ def from_maps(
     return _kept(watershed(boundary, seeds, mask=foreground), prob, foreground, s, spacing)
 
 
+def nuclei(maps: np.ndarray, settings: InstanceSettings | None = None, spacing: float | None = None) -> np.ndarray:
+    """Labels from what a network gives: `from_probability` of one map (1, H, W), `from_maps` of three (3, H, W)."""
+    if len(maps) not in (1, 1 + MAPS):
+        raise ValueError(f"{len(maps)} maps, expected 1 (probability) or {1 + MAPS} (and distances: centre, boundary)")
+    if len(maps) == 1:
+        return from_probability(maps[0], settings, spacing)
+    return from_maps(maps[0], maps[1], maps[2], settings, spacing)
+
+
 def _kept(
     found: np.ndarray, prob: np.ndarray, foreground: np.ndarray, settings: InstanceSettings, spacing: float | None
 ) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from allinsam_core.learning.instances import InstanceSettings, from_maps, from_probability, targets
+from allinsam_core.learning.instances import InstanceSettings, from_maps, from_probability, nuclei, targets
 
 
 def disc(centre: tuple[float, float], radius: float, size: int = 64) -> np.ndarray:
@@ -195,3 +195,14 @@ def test_settings_that_came_later_are_recorded_only_where_they_are_set() -> None
     assert InstanceSettings().model_dump() == {"threshold": 0.5, "smooth": 1.0, "depth": 1.0, "smallest": 20}
     later = {"centre": 0.4, "boundary": 0.6, "smallest_area": 5.0, "lowest_peak": 0.9}
     assert InstanceSettings.model_validate(later).model_dump().items() >= later.items()
+
+
+def test_one_map_is_parted_by_its_shape_and_three_by_distances() -> None:
+    labels = np.zeros((32, 40), int)
+    labels[8:24, 8:20], labels[8:24, 20:32] = 1, 2  # a rectangle to the one, two nuclei to the other
+    maps = np.stack([(labels > 0).astype(np.float32), *maps_of(labels)])
+    assert nuclei(maps[:1]).max() == 1
+    assert nuclei(maps).max() == 2
+    assert nuclei(maps, InstanceSettings(smallest_area=13), 0.25).max() == 0  # 12 µm² each
+    with pytest.raises(ValueError, match="2 maps, expected 1"):
+        nuclei(maps[:2])
