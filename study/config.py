@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from allinsam_core.annotation.weak import WeakSettings
 from allinsam_core.learning.augment import AugmentSettings
 from allinsam_core.learning.instances import InstanceSettings
+from allinsam_core.learning.losses import MapSettings
 from allinsam_core.learning.method import WindowSettings
 from allinsam_core.learning.train import TrainSettings
 from allinsam_core.refinement.corrective import CorrectiveSettings
@@ -32,7 +33,7 @@ ProfileName = Literal["smoke", "choice", "mini", "labels", "ablation", "draws", 
 PROFILES = get_args(ProfileName)
 Label = Literal["complete", "weak"]
 # not in the first records: unset, they leave a run's hash as it was
-LATER_FIELDS = ("corrective", "noise", "threshold")
+LATER_FIELDS = ("corrective", "noise", "threshold", "instance_maps")
 
 
 class Frozen(BaseModel):
@@ -122,11 +123,18 @@ class RunConfig(Frozen):
     corrective: CorrectiveSettings | None = None  # stage 3; None: plain training
     noise: NoiseSettings | None = None  # None: labels without added errors
     threshold: Literal["val"] | None = None  # "val": chosen on the validation images; None: 0.5, as in the paper
+    instance_maps: MapSettings | None = None  # None: the paper's one map
 
     @model_validator(mode="after")
     def _only_probabilities_have_a_threshold(self) -> RunConfig:
         if self.threshold is not None and self.model.kind in ("boxes", "ellipse"):
             raise ValueError(f"model {self.model.kind!r} marks masks, no probabilities; leave threshold unset")
+        return self
+
+    @model_validator(mode="after")
+    def _only_trained_networks_have_instance_maps(self) -> RunConfig:
+        if self.instance_maps is not None and self.model.kind in ("boxes", "ellipse", "otsu", "nnunet"):
+            raise ValueError(f"model {self.model.kind!r} cannot learn instance maps; leave instance_maps unset")
         return self
 
     @model_validator(mode="after")

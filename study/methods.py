@@ -9,6 +9,7 @@ from torch import nn
 
 from allinsam_core.annotation import sam
 from allinsam_core.learning.adapter import AdaptedSam
+from allinsam_core.learning.instances import MAPS
 from allinsam_core.learning.method import BoxPrompted, Method, NetworkMethod
 from allinsam_core.refinement.corrective import CorrectiveSettings, EmbeddingSam
 from allinsam_core.refinement.method import CorrectiveMethod, MoclUNetSettings, mocl_unet
@@ -22,20 +23,28 @@ from study.rivals.unet import CentredUNet, UNetSettings
 from study.rivals.xie import ResUNet, SelfSupervised, XieSettings
 
 NetworkSettings = SamSettings | UNetSettings | LViTSettings | XieSettings | MoclUNetSettings
-SHARED = ("window", "train", "augment", "loss", "validation_loss")  # what a network method takes from a run
+SHARED = (
+    "window",
+    "train",
+    "augment",
+    "loss",
+    "validation_loss",
+    "instance_maps",
+)  # what a network method takes from a run
 
 
-def network(model: NetworkSettings, seed: int) -> nn.Module:
-    """The network of a configuration, with the initial weights that `seed` gives."""
+def network(model: NetworkSettings, seed: int, maps: bool = False) -> nn.Module:
+    """The network of a configuration, with the initial weights that `seed` gives. maps: with the two instance maps."""
     torch.manual_seed(seed)
+    outputs = 1 + MAPS if maps else 1
     if isinstance(model, UNetSettings):
-        return CentredUNet(model)
+        return CentredUNet(model, outputs)
     if isinstance(model, LViTSettings):
-        return LViT(model)
+        return LViT(model, outputs)
     if isinstance(model, XieSettings):
-        return ResUNet(model)
+        return ResUNet(model, outputs)
     if isinstance(model, MoclUNetSettings):
-        return mocl_unet(model, seed)
+        return mocl_unet(model, seed, outputs - 1)
     base = (
         sam.build(model.name) if model.weights == "random" else sam.build(model.name, sam.weights_file(model.weights))
     )
@@ -48,6 +57,7 @@ def network(model: NetworkSettings, seed: int) -> nn.Module:
         zero_init=model.zero_init,
         as_released=model.as_released,
         trainable=model.trainable,
+        instance_maps=maps,
     )
 
 
@@ -70,7 +80,7 @@ def build(config: RunConfig, device: str = "auto") -> Method | BoxPrompted:
 
 def _network_method(config: RunConfig, model: NetworkSettings, seed: int, device: str) -> NetworkMethod:
     shared: dict[str, Any] = {name: getattr(config, name) for name in SHARED} | {"seed": seed, "device": device}
-    net = network(model, seed)
+    net = network(model, seed, config.instance_maps is not None)
     if isinstance(model, MoclUNetSettings):
         return CorrectiveMethod(net, **shared, corrective=config.corrective or CorrectiveSettings(variant="none"))
     if config.corrective is not None:

@@ -28,6 +28,7 @@ from allinsam_core.learning.train import peak_memory
 from allinsam_core.metrics import instance, pixel
 from study import methods, records
 from study.config import DataSettings, RunConfig
+from study.rivals.beds import Beds
 from study.rivals.lvit import OracleText
 from study.rivals.xie import SelfSupervised
 from study.simulation import glomerulus, simulate
@@ -148,7 +149,7 @@ def chosen_threshold(config: RunConfig, method: Method | BoxPrompted, val: list[
     if config.threshold is None or isinstance(method, BoxPrompted):
         return 0.5
     told = tqdm(val, desc="choosing the threshold", disable=None)
-    return threshold.choose((_probability(method, case), case.mask) for case in told)
+    return threshold.choose((_maps(config, method, case)[0], case.mask) for case in told)
 
 
 def score(
@@ -182,12 +183,17 @@ def predicted(
     if isinstance(method, BoxPrompted):
         found = method.predict_boxes(case.image, boxes.tight(case.instances), case.spacing)
         return (found > 0).astype(np.float32), found
-    prob = threshold.moved(_probability(method, case), cut)
-    return prob, instances.from_probability(prob, config.instances)
+    maps = _maps(config, method, case)
+    prob = threshold.moved(maps[0], cut)
+    return prob, instances.nuclei(np.stack([prob, *maps[1:]]), config.instances, case.spacing)
 
 
-def _probability(method: Method, case: Case) -> np.ndarray:
-    return method.predict(method.told(case) if isinstance(method, OracleText) else case.image)
+def _maps(config: RunConfig, method: Method, case: Case) -> np.ndarray:
+    """Probability and, where the run has them, instance maps: (1 or 3, H, W) float32."""
+    given = method.told(case) if isinstance(method, OracleText) else case.image
+    if config.instance_maps is not None and isinstance(method, NetworkMethod | Beds):
+        return method.predict_maps(given)
+    return method.predict(given)[None]
 
 
 def parameters(method: Method | BoxPrompted, fitted: bool = True) -> dict[str, int]:

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from allinsam_core.annotation.sam import PositionEmbeddingRandom, Sam, decode
+from allinsam_core.learning.instances import MAPS
 
 Placement = Literal["all", "late", "none"]
 
@@ -77,10 +78,12 @@ class Adapter(nn.Module):
 
 
 class AdaptedSam(nn.Module):
-    """A SAM that segments without prompts: image in, one map of foreground logits out.
+    """A SAM that segments without prompts: image in, one map of foreground logits out, or three maps.
 
     image: (B, 3, H, W) float RGB in [0, 1], H and W multiples of the patch size, any B.
-    Returns logits (B, 1, H, W). Sizes other than SAM's own interpolate the absolute position embedding.
+    Returns logits (B, 1, H, W), with instance_maps (B, 3, H, W): foreground and the two maps of `instances`, from mask
+    tokens 0, 1 and 2 of SAM's decoder, which has them anyway: the parameters stay the paper's. Sizes other than SAM's
+    own interpolate the absolute position embedding.
     trainable: "adapter" freezes the encoder (the paper); "everything" trains it too (our comparison).
     """
 
@@ -95,10 +98,12 @@ class AdaptedSam(nn.Module):
         zero_init: bool = False,
         as_released: bool = False,
         trainable: Literal["adapter", "everything"] = "adapter",
+        instance_maps: bool = False,
     ) -> None:
         super().__init__()
         self.image_encoder = sam.image_encoder
         self.mask_decoder = sam.mask_decoder
+        self.tokens = slice(0, 1 + MAPS if instance_maps else 1)
         width = sam.prompt_encoder.embed_dim
         self.no_mask = nn.Parameter(torch.randn(1, width))
         self.fourier = PositionEmbeddingRandom(width // 2)
@@ -143,7 +148,7 @@ class AdaptedSam(nn.Module):
         sparse = embedding.new_empty(len(embedding), 0, embedding.shape[1])
         dense = self.no_mask[:, :, None, None].expand_as(embedding)
         grid = embedding.shape[-2:]
-        low, _ = decode(self.mask_decoder, embedding, self.fourier(grid), sparse, dense, tokens=slice(0, 1))
+        low, _ = decode(self.mask_decoder, embedding, self.fourier(grid), sparse, dense, tokens=self.tokens)
         return F.interpolate(low, size=image.shape[-2:], mode="bilinear", align_corners=False)
 
 

@@ -1,4 +1,7 @@
-"""Losses on logits. logits and target: (B, 1, H, W) float, target in [0, 1]; every loss is a mean over the batch."""
+"""Losses on logits. logits and target: (B, 1, H, W) float, target in [0, 1]; every loss is a mean over the batch.
+
+That of the instance maps, `distances`, takes labels instead.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,9 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict
+
+from allinsam_core.learning.instances import targets
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -57,6 +63,29 @@ def bce_dice(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 def double_sigmoid(loss: Loss) -> Loss:
     """The released code's validation loss: maps that are probabilities already pass the sigmoid once more."""
     return lambda logits, target: loss(logits.sigmoid(), target)
+
+
+class MapSettings(BaseModel):
+    """How a network learns the two maps of `instances`. weight: of their loss beside the foreground's.
+
+    outside: weight of a background pixel beside that of a nucleus pixel, which is 1.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    weight: float = 1.0
+    outside: float = 0.1
+
+
+def distances(logits: torch.Tensor, labels: torch.Tensor, settings: MapSettings) -> torch.Tensor:
+    """Squared error of the two maps, sigmoid(logits), as a weighted mean over pixels, times `settings.weight`.
+
+    logits: (B, 2, H, W); labels: (B, H, W) integers. torch-em's `DistanceLoss` is the case outside = 0, but divides by
+    all pixels, so that the maps count for less where nuclei are few.
+    """
+    weight = torch.where(labels > 0, 1.0, settings.outside)[:, None]
+    error = (logits.sigmoid() - targets(labels)).square().mean(1, keepdim=True)
+    return settings.weight * (error * weight).sum() / weight.sum().clamp(min=1)
 
 
 LOSSES: dict[str, Loss] = {

@@ -16,8 +16,8 @@ from torch import nn
 
 from allinsam_core.data.case import Case
 from allinsam_core.learning.augment import AugmentSettings, Batch, CropSampler
-from allinsam_core.learning.infer import probability
-from allinsam_core.learning.losses import LOSSES, Loss, double_sigmoid
+from allinsam_core.learning.infer import maps
+from allinsam_core.learning.losses import LOSSES, Loss, MapSettings, distances, double_sigmoid
 from allinsam_core.learning.train import Sample, StepLoss, TrainSettings, fit
 
 
@@ -69,7 +69,10 @@ class WindowSettings(BaseModel):
 
 @dataclass
 class NetworkMethod:
-    """A network (B, 3, S, S) in [0, 1] → logits (B, 1, S, S), trained by the one loop."""
+    """A network (B, 3, S, S) in [0, 1] → logits (B, 1, S, S), trained by the one loop.
+
+    instance_maps: where they are set the network gives (B, 3, S, S), foreground and the two maps of `instances`.
+    """
 
     model: nn.Module
     window: WindowSettings
@@ -79,6 +82,7 @@ class NetworkMethod:
     validation_loss: Literal["same", "double_sigmoid"] = "same"
     seed: int = 0
     device: str = "auto"
+    instance_maps: MapSettings | None = None
     fabric: Fabric = field(init=False)
 
     def __post_init__(self) -> None:
@@ -112,11 +116,18 @@ class NetworkMethod:
 
     def step_loss(self) -> StepLoss:
         """What a training step minimises."""
-        loss: Loss = LOSSES[self.loss]
-        return lambda model, batch: loss(model(self.seen(batch)).float(), batch.mask)
+        loss, settings = LOSSES[self.loss], self.instance_maps
+        if settings is None:
+            return lambda model, batch: loss(model(self.seen(batch)).float(), batch.mask)
+
+        def total(model: nn.Module, batch: Batch) -> torch.Tensor:
+            logits = model(self.seen(batch)).float()
+            return loss(logits[:, :1], batch.mask) + distances(logits[:, 1:], batch.instances, settings)
+
+        return total
 
     def segmenter(self) -> nn.Module:
-        """What turns an image into one foreground logit per pixel."""
+        """What turns images into logits (B, 1, S, S), or (B, 3, S, S) with instance maps."""
         return self.model
 
     def validate(self, val: Sequence[Case]) -> dict[str, float]:
@@ -126,7 +137,7 @@ class NetworkMethod:
             loss = double_sigmoid(loss)
         values, dices = [], []
         for case in val:
-            prob = torch.from_numpy(self._probability(self.told(case), overlap=0.0))[None, None]
+            prob = torch.from_numpy(self._maps(self.told(case), overlap=0.0)[0])[None, None]
             truth = torch.from_numpy(case.mask)[None, None].float()
             values.append(float(loss(torch.logit(prob, eps=1e-6), truth)))
             found = prob >= 0.5
@@ -142,10 +153,14 @@ class NetworkMethod:
         return case.image
 
     def predict(self, image: np.ndarray) -> np.ndarray:
-        return self._probability(image, self.window.overlap)
+        return self.predict_maps(image)[0]
 
-    def _probability(self, image: np.ndarray, overlap: float) -> np.ndarray:
+    def predict_maps(self, image: np.ndarray) -> np.ndarray:
+        """All maps of an image, (1, H, W) or with instance maps (3, H, W) float32 in [0, 1], the probability first."""
+        return self._maps(image, self.window.overlap)
+
+    def _maps(self, image: np.ndarray, overlap: float) -> np.ndarray:
         w = self.window
         self.model.to(self.fabric.device)
         with torch.autocast(self.fabric.device.type, torch.bfloat16, enabled=self.train.precision == "bf16"):
-            return probability(self.segmenter(), image, w.field, w.size, overlap, w.batch, self.fabric.device)
+            return maps(self.segmenter(), image, w.field, w.size, overlap, w.batch, self.fabric.device)

@@ -22,6 +22,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
 from allinsam_core.learning.augment import Batch
+from allinsam_core.learning.instances import MAPS
+from allinsam_core.learning.losses import MapSettings, distances
 from allinsam_core.learning.train import Sample, StepLoss, TrainSettings
 from allinsam_core.refinement import mocl
 
@@ -83,17 +85,27 @@ class Scheduled:
         return ScheduledBatch(batch.image, batch.instances, batch.names, step / self.total, task)
 
 
-def step_loss(settings: CorrectiveSettings) -> StepLoss:
-    """The loss of one step of `train.fit`, with a `Scheduled` sampler and a model that gives (logits, E)."""
+def step_loss(settings: CorrectiveSettings, maps: MapSettings | None = None) -> StepLoss:
+    """The loss of one step of `train.fit`, with a `Scheduled` sampler and a model that gives (logits, E).
+
+    maps: the last two logits are instance maps; their loss is added, uncorrected.
+    """
 
     def loss(model: nn.Module, batch: Batch) -> torch.Tensor:
         if not isinstance(batch, ScheduledBatch):
             raise TypeError(f"the batch is a {type(batch).__name__}; wrap the sampler in `Scheduled`")
         logits, embedding = model(batch.image, batch.task)
-        value, _ = settings.loss(batch.progress)(logits.float(), embedding.float(), batch.mask)
-        return value
+        own, more = _parted(logits.float())
+        value, _ = settings.loss(batch.progress)(own, embedding.float(), batch.mask)
+        return value if maps is None else value + distances(more, batch.instances, maps)
 
     return loss
+
+
+def _parted(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The one or two logits that say what is nucleus, and those of the instance maps, two or none."""
+    own = logits.shape[1] - (MAPS if logits.shape[1] > MAPS else 0)
+    return logits[:, :own], logits[:, own:]
 
 
 class EmbeddingSam(nn.Module):
@@ -105,7 +117,7 @@ class EmbeddingSam(nn.Module):
         self.drawn = tuple(f"sam.{name}" for name in sam.drawn)
 
     def forward(self, image: torch.Tensor, task: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-        """image: (B, 3, H, W) in [0, 1]. Logits (B, 1, H, W) and embedding (B, C/8, 4H/patch, 4W/patch).
+        """image: (B, 3, H, W) in [0, 1]. Logits (B, 1 or 3, H, W) and embedding (B, C/8, 4H/patch, 4W/patch).
 
         An adapter segments one cell type: task other than 0 is a ValueError.
         """
@@ -122,7 +134,7 @@ class EmbeddingSam(nn.Module):
 
 
 class Foreground(nn.Module):
-    """The foreground logit alone, (B, 1, H, W), of a model that gives (logits, E): what `infer.probability` asks."""
+    """The foreground logit, and those of instance maps, of a model that gives (logits, E): what `infer.maps` asks."""
 
     def __init__(self, model: nn.Module, task: int = 0) -> None:
         super().__init__()
@@ -130,4 +142,5 @@ class Foreground(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         logits, _ = self.model(image, self.task)
-        return mocl.foreground(logits)
+        own, more = _parted(logits)
+        return torch.cat([mocl.foreground(own), more], 1)

@@ -33,10 +33,10 @@ class MoclUNetSettings(BaseModel):
     width: int = 32
 
 
-def mocl_unet(settings: MoclUNetSettings, seed: int) -> MoclUNet:
-    """The network for one cell type, with the initial weights that `seed` gives."""
+def mocl_unet(settings: MoclUNetSettings, seed: int, maps: int = 0) -> MoclUNet:
+    """The network for one cell type, with the initial weights that `seed` gives. maps: logits beside its own two."""
     torch.manual_seed(seed)
-    return MoclUNet(tasks=1, width=settings.width)
+    return MoclUNet(tasks=1, width=settings.width, maps=maps)
 
 
 @dataclass
@@ -54,7 +54,7 @@ class CorrectiveMethod(NetworkMethod):
         return Scheduled([super().sampler(train)], batches)
 
     def step_loss(self) -> StepLoss:
-        return step_loss(self.corrective)
+        return step_loss(self.corrective, self.instance_maps)
 
     def segmenter(self) -> nn.Module:
         return Foreground(self.model)

@@ -112,14 +112,20 @@ class Beds:
 
     def predict(self, image: np.ndarray) -> np.ndarray:
         """The share of votes for nucleus (H, W) float32; the majority is ≥ 0.5. A lone vote keeps its probability."""
+        return self.predict_maps(image)[0]
+
+    def predict_maps(self, image: np.ndarray) -> np.ndarray:
+        """The share of votes and, where members have instance maps, their means: (1 or 3, H, W) float32."""
         if missing := sorted(set(range(self.settings.members)) - set(self.members)):
             raise ValueError(
                 f"member {', '.join(str(i + 1) for i in missing)} of {self.settings.members} is not trained, a vote "
                 "needs all of them; run fit again, it continues with the first that is missing"
             )
         versions = [image, *(stain.normalise(image, template) for template in self.templates)]
-        prob = [self.members[i].predict(version) for i in sorted(self.members) for version in versions]
-        return prob[0] if len(prob) == 1 else share_of_votes(np.stack(prob))
+        maps = np.stack([self.members[i].predict_maps(version) for i in sorted(self.members) for version in versions])
+        if len(maps) == 1:
+            return maps[0]
+        return np.stack([share_of_votes(maps[:, 0]), *maps[:, 1:].mean(axis=0)])
 
 
 def share_of_votes(prob: np.ndarray) -> np.ndarray:

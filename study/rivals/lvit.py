@@ -130,9 +130,9 @@ class TransformerLevel(nn.Module):
 
 
 class LViT(nn.Module):
-    """image (B, 3, S, S) in [0, 1] → logits (B, 1, S, S). Oracle text needs a fourth channel, the truth."""
+    """image (B, 3, S, S) in [0, 1] → logits (B, outputs, S, S). Oracle text needs a fourth channel, the truth."""
 
-    def __init__(self, settings: LViTSettings) -> None:
+    def __init__(self, settings: LViTSettings, outputs: int = 1) -> None:
         super().__init__()
         w, self.settings = settings.channels, settings
         if settings.size % 16:
@@ -150,7 +150,7 @@ class LViT(nn.Module):
         self.spread = Along(TOKENS, tokens)
         self.attend = nn.ModuleList(PixelAttention(c) for c in widths)
         self.up = nn.ModuleList(convolutions(2 * c, max(w, c // 2)) for c in widths)
-        self.out = nn.Conv2d(w, 1, 1)
+        self.out = nn.Conv2d(w, outputs, 1)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         size = self.settings.size
@@ -169,7 +169,7 @@ class LViT(nn.Module):
         return sentence(estimated_mask(pixels.numpy()))
 
     def segment(self, image: torch.Tensor, texts: torch.Tensor) -> torch.Tensor:
-        """image: (B, 3, S, S); texts: (B, 10, 768) from `lvit_text.embed`. Returns logits (B, 1, S, S)."""
+        """image: (B, 3, S, S); texts: (B, 10, 768) from `lvit_text.embed`. Returns logits (B, outputs, S, S)."""
         levels = cast(list[TransformerLevel], list(self.levels))
         features = [self.stem(image)]
         above = self.spread(self.project(texts.mT).mT)

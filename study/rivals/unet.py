@@ -26,14 +26,14 @@ class UNetSettings(BaseModel):
 
 
 class CentredUNet(nn.Module):
-    """image (B, 3, H, W) in [0, 1], H and W multiples of 2^(levels − 1) → logits (B, 1, H, W)."""
+    """image (B, 3, H, W) in [0, 1], H and W multiples of 2^(levels − 1) → logits (B, outputs, H, W)."""
 
-    def __init__(self, settings: UNetSettings) -> None:
+    def __init__(self, settings: UNetSettings, outputs: int = 1) -> None:
         super().__init__()
         self.net = UNet(
             spatial_dims=2,
             in_channels=3,
-            out_channels=1,
+            out_channels=outputs,
             channels=settings.channels,
             strides=(2,) * (len(settings.channels) - 1),
             num_res_units=settings.residual_units,

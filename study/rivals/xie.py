@@ -9,8 +9,8 @@ Faithful: both losses with margin 1, their plain sum, squared distances, crop si
 ResNet-101 as encoder (the default: 51,101,809 parameters), pre-training on all training images without their labels
 and fine-tuning on a part of them. Different, and why:
 - The decoder is MONAI's `FlexibleUNet`, the encoder MONAI's ResNet, random at the start as the paper's own.
-- One map of foreground instead of body, boundary and background: every method of the study is parted into instances by
-  the same watershed, so its AJI is real and comparable, but owes nothing to a learnt boundary.
+- Foreground, or foreground and two distance maps, instead of body, boundary and background: every method of the study
+  is parted into instances by the same watershed, so its AJI is real and comparable.
 - Optimiser, schedule and augmentation of fine-tuning are the study's; the pretext is not augmented.
 - Details were taken from the abstract and two summaries of the paper: "beside" is read as at most half a side away,
   both ways, within the image, as a 1000 px image has no room for two crops of 768 px that do not overlap.
@@ -72,12 +72,12 @@ class XieSettings(BaseModel):
 
 
 class ResUNet(nn.Module):
-    """image (B, 3, H, W) in [0, 1], H and W multiples of 32 → logits (B, 1, H, W)."""
+    """image (B, 3, H, W) in [0, 1], H and W multiples of 32 → logits (B, outputs, H, W)."""
 
-    def __init__(self, settings: XieSettings) -> None:
+    def __init__(self, settings: XieSettings, outputs: int = 1) -> None:
         super().__init__()
         self.settings = settings
-        self.net = FlexibleUNet(3, 1, settings.backbone, decoder_channels=settings.decoder, spatial_dims=2)
+        self.net = FlexibleUNet(3, outputs, settings.backbone, decoder_channels=settings.decoder, spatial_dims=2)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         return self.net((image - 0.5) / 0.25)

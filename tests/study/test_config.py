@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from allinsam_core.annotation import sam
 from allinsam_core.learning.augment import AugmentSettings
 from allinsam_core.learning.instances import InstanceSettings
+from allinsam_core.learning.losses import MapSettings
 from allinsam_core.learning.method import WindowSettings
 from allinsam_core.learning.train import TrainSettings
 from allinsam_core.refinement.corrective import CorrectiveSettings
@@ -53,6 +54,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "corrective": {"corrective": CorrectiveSettings()},
     "noise": {"noise": NoiseSettings(rate=0.0)},
     "threshold": {"threshold": "val"},
+    "instance_maps": {"instance_maps": MapSettings()},
 }
 
 
@@ -127,6 +129,7 @@ def other(value: Any, annotation: Any) -> Any:
         ("train", TrainSettings()),
         ("augment", AugmentSettings()),
         ("instances", InstanceSettings()),
+        ("instance_maps", MapSettings()),
     ],
     ids=lambda v: type(v).__name__ if isinstance(v, BaseModel) else v,
 )

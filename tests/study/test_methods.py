@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from allinsam_core.annotation import sam
 from allinsam_core.learning.adapter import AdaptedSam
-from allinsam_core.learning.method import NetworkMethod
+from allinsam_core.learning.losses import MapSettings
+from allinsam_core.learning.method import NetworkMethod, WindowSettings
 from allinsam_core.refinement.corrective import CorrectiveSettings, EmbeddingSam
 from allinsam_core.refinement.method import CorrectiveMethod, MoclUNetSettings
 from allinsam_core.refinement.network import MoclUNet
@@ -15,9 +17,11 @@ from study import methods
 from study.config import RunConfig, SamSettings
 from study.rivals.beds import Beds, BedsSettings
 from study.rivals.boxes import Ellipse, EllipseSettings
+from study.rivals.lvit import LViTSettings
 from study.rivals.nnunet import NnUNet, NnUNetSettings
 from study.rivals.otsu import Otsu, OtsuSettings
-from study.rivals.unet import CentredUNet
+from study.rivals.unet import CentredUNet, UNetSettings
+from study.rivals.xie import XieSettings
 
 RIVALS = (("beds", 0), ("beds-stain", 0), ("beds", 1))
 
@@ -90,3 +94,34 @@ def test_corrective_learning_is_reached_by_configuration(
     assert isinstance(adapter.model, EmbeddingSam)
     with pytest.raises(ValueError, match="'unet' gives no embedding"):
         methods.build(tiny_config.model_copy(update={"corrective": ours}))
+
+
+NETWORKS = (
+    UNetSettings(channels=(4, 8)),
+    LViTSettings(channels=8, heads=2, size=32),
+    XieSettings(backbone="resnet10", decoder=(8, 8, 8, 8, 8), pretext=None),
+    MoclUNetSettings(width=16),
+    SamSettings(weights="random", reduction=8),
+)
+
+
+@pytest.mark.parametrize("model", NETWORKS, ids=lambda model: model.kind)
+def test_every_trained_network_can_give_instance_maps(
+    model: methods.NetworkSettings, tiny_config: RunConfig, tiny_sam: sam.Sam, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sam, "build", lambda *arguments: tiny_sam)
+    side = 64 if model.kind == "sam" else 32
+    window = WindowSettings(field=side, size=side)
+    image = np.full((40, 50, 3), 200, np.uint8)
+    for maps, count in ((None, 1), (MapSettings(), 3)):
+        config = tiny_config.model_copy(update={"model": model, "window": window, "instance_maps": maps})
+        method = methods.build(config, "cpu")
+        assert isinstance(method, NetworkMethod)
+        assert method.instance_maps == maps
+        assert method.predict_maps(image).shape == (count, 40, 50)
+
+
+@pytest.mark.parametrize("model", [OtsuSettings(), EllipseSettings()], ids=lambda model: model.kind)
+def test_what_is_not_trained_has_no_instance_maps(model: methods.NetworkSettings) -> None:
+    with pytest.raises(ValueError, match=f"{model.kind!r} cannot learn instance maps"):
+        RunConfig(profile="smoke", method="x", model=model, instance_maps=MapSettings())

@@ -13,6 +13,7 @@ from safetensors import safe_open
 from allinsam_core.data import monuseg
 from allinsam_core.data.errors import DataError
 from allinsam_core.learning import threshold
+from allinsam_core.learning.losses import MapSettings
 from allinsam_core.learning.method import BoxPrompted
 from allinsam_core.metrics import pixel
 from allinsam_core.metrics.instance import InstanceScores
@@ -221,3 +222,21 @@ def test_a_patient_in_two_splits_stops_the_run(tiny_config: RunConfig, monkeypat
     monkeypatch.setattr(monuseg, "load", lambda folder, split: [tile])
     with pytest.raises(DataError, match="patient simulated-0"):
         run.cases(DataSettings(source="monuseg"), Path("anywhere"))
+
+
+def test_a_run_with_instance_maps_parts_nuclei_by_them(
+    tiny_config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = but(tiny_config, instance_maps=MapSettings())
+    given: list[np.ndarray] = []
+    by_maps = run.instances.from_maps
+    monkeypatch.setattr(run.instances, "from_maps", lambda *maps: given.extend(maps[:3]) or by_maps(*maps))
+    rows = pd.read_csv(execute(config, tmp_path) / "rows.csv")
+    assert len(given) == 3 * len(rows)
+    case = run.cases(config.data, None)["test"][0]
+    method = methods.build(config, "cpu")
+    maps = np.stack(given[:3])
+    monkeypatch.setattr(method, "predict_maps", lambda image: maps)
+    prob, labels = run.predicted(config, method, case, cut=0.4)
+    assert np.array_equal(prob, threshold.moved(maps[0], 0.4))
+    assert np.array_equal(labels, by_maps(prob, *maps[1:], config.instances, case.spacing))

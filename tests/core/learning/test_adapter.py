@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -255,3 +257,19 @@ def test_mixed_precision_stays_near_full_precision(tiny_sam: Sam, image: torch.T
     assert model.adapter is not None
     assert model.adapter.up.weight.grad is not None
     assert model.adapter.up.weight.grad.isfinite().all()
+
+
+def test_instance_maps_are_the_decoders_other_mask_tokens(tiny_sam: Sam, image: torch.Tensor) -> None:
+    one, three = adapted(tiny_sam), adapted(tiny_sam, instance_maps=True)
+    assert parameter_counts(one) == parameter_counts(three)
+    assert one.state_dict().keys() == three.state_dict().keys()
+    logits = three(image)
+    assert logits.shape == (2, 3, 64, 64)
+    assert torch.allclose(logits[:, :1], one(image), atol=1e-6)
+    for token in (1, 2):  # each map is one token's, and the foreground is not touched
+        changed = adapted(copy.deepcopy(tiny_sam), instance_maps=True)
+        with torch.no_grad():
+            for weight in changed.mask_decoder.output_hypernetworks_mlps[token].parameters():
+                weight.mul_(2)
+        moved = (changed(image) != logits).flatten(2).any(2).any(0)
+        assert moved.tolist() == [False, token == 1, token == 2]

@@ -66,3 +66,18 @@ def test_the_released_validation_loss_passes_the_sigmoid_twice() -> None:
     assert float(losses.bce(perfect, HALF)) < 1e-6
     # even a perfect map keeps −log σ(1) and −log(1 − σ(0))
     assert float(twice(perfect, HALF)) == pytest.approx((log(1 + exp(-1)) + log(2)) / 2, abs=1e-6)
+
+
+def test_loss_of_the_instance_maps_by_hand() -> None:
+    labels = torch.zeros(1, 4, 4, dtype=torch.int64)
+    labels[0, 1, 2] = 3  # a pixel is its own centre and deepest place: both maps are 0 there, 1 on the other 15
+    far = torch.full((1, 2, 4, 4), 50.0)  # maps of 1: wrong at that pixel alone
+    for outside in (0.1, 1.0):
+        settings = losses.MapSettings(weight=3, outside=outside)
+        assert float(losses.distances(far, labels, settings)) == pytest.approx(3 / (1 + 15 * outside))
+        assert float(losses.distances(-far, labels, settings)) == pytest.approx(3 * 15 * outside / (1 + 15 * outside))
+    half = far.clone()
+    half[:, 1] = 0  # one map of 1, the other of 1/2
+    inside_alone = losses.MapSettings(outside=0)
+    assert float(losses.distances(half, labels, inside_alone)) == pytest.approx((1 + 1 / 4) / 2)
+    assert float(losses.distances(half, torch.zeros_like(labels), inside_alone)) == 0  # nothing to learn from

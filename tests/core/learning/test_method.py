@@ -124,3 +124,39 @@ def test_a_real_image_is_learnt_from_and_segmented(data_root: Path, tmp_path: Pa
     before = one.validate([real])["loss"]
     one.fit([real], [real], tmp_path)
     assert one.validate([real])["loss"] < before
+
+
+class RedAndDistances(Red):
+    """The red network with two flat maps of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flat = nn.Parameter(torch.zeros(2))
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return torch.cat([super().forward(image), self.flat[:, None, None].expand(len(image), 2, *image.shape[2:])], 1)
+
+
+def test_instance_maps_are_learnt_beside_the_foreground_and_predicted_with_it(halves: Case, tmp_path: Path) -> None:
+    maps = losses.MapSettings(weight=2.0)
+    train = TrainSettings(steps=4, learning_rate=0.1, validate_every=2)
+    one = NetworkMethod(RedAndDistances(), WINDOW, train, NOTHING, device="cpu", instance_maps=maps)
+    batch = one.sampler([halves])(0)
+    logits = one.model(batch.image)
+    plain = losses.LOSSES[one.loss](logits[:, :1], batch.mask)
+    expected = plain + losses.distances(logits[:, 1:], batch.instances, maps)
+    assert one.step_loss()(one.model, batch).item() == pytest.approx(expected.item())
+    assert one.validate([halves]) == method().validate([halves])  # judged by its foreground
+    one.fit([halves], [halves], tmp_path)
+    assert one.model.flat.abs().min() > 0  # type: ignore[union-attr]
+    found = one.predict_maps(halves.image)
+    assert found.shape == (3, 20, 20)
+    assert np.array_equal(one.predict(halves.image), found[0])
+    assert found[1:].reshape(2, -1).mean(1) == pytest.approx(one.model.flat.detach().sigmoid().numpy(), abs=1e-5)  # type: ignore[operator, union-attr]
+
+
+def test_one_map_is_what_a_method_learns_unless_it_is_asked_for_three(halves: Case) -> None:
+    one = method()
+    batch = one.sampler([halves])(0)
+    assert torch.equal(one.step_loss()(one.model, batch), losses.bce_iou(one.model(batch.image), batch.mask))
+    assert one.predict_maps(halves.image).shape == (1, 20, 20)

@@ -11,6 +11,7 @@ import torch
 from allinsam_core.data.case import Case
 from allinsam_core.learning.adapter import AdaptedSam
 from allinsam_core.learning.augment import AugmentSettings
+from allinsam_core.learning.losses import MapSettings, distances
 from allinsam_core.learning.method import WindowSettings
 from allinsam_core.learning.train import TrainSettings
 from allinsam_core.refinement import mocl
@@ -106,3 +107,26 @@ def test_the_adapter_is_fine_tuned_and_nothing_else(tiny_sam, square: Case, tmp_
     assert one.predict(square.image).shape == (32, 32)
     saved = torch.load(tmp_path / "last.ckpt", weights_only=True)["model"]
     assert ("sam.fourier.positional_encoding_gaussian_matrix" in saved) == released
+
+
+@pytest.mark.parametrize("kind", ["unet", "sam"])
+def test_instance_maps_are_learnt_beside_what_is_corrected(kind: str, tiny_sam, square: Case, tmp_path: Path) -> None:
+    side = {"unet": 32, "sam": 64}[kind]
+    adapter = EmbeddingSam(AdaptedSam(tiny_sam, reduction=8, instance_maps=True)) if kind == "sam" else None
+    one = method(adapter or mocl_unet(MoclUNetSettings(width=16), 0, maps=2), steps=2)
+    one.window, one.instance_maps = WindowSettings(field=side, size=side, batch=1), MapSettings(weight=5.0)
+    batch = one.sampler([square])(3)  # in the corrective half
+    logits, embedding = one.model(batch.image)
+    own = {"unet": 2, "sam": 1}[kind]
+    assert logits.shape[1] == own + 2
+    corrected, _ = mocl.loss_named("ours", one.corrective.k, noise=0.2)(logits[:, :own], embedding, batch.mask)
+    expected = corrected + distances(logits[:, own:], batch.instances, one.instance_maps)
+    assert float(one.step_loss()(one.model, batch)) == pytest.approx(float(expected), rel=1e-5)
+    one.fit([square], [square], tmp_path)
+    maps = one.predict_maps(square.image)
+    assert maps.shape == (3, 32, 32)
+    if kind == "unet":
+        with torch.no_grad():
+            logits, _ = one.model(torch.from_numpy(square.image).permute(2, 0, 1)[None].float() / 255)
+        prob = torch.cat([mocl.foreground(logits[:, :2]), logits[:, 2:]], 1).sigmoid()[0].numpy()
+        np.testing.assert_allclose(maps, prob, atol=1e-5)

@@ -69,12 +69,18 @@ def test_votes_are_members_times_versions(
     monkeypatch.setattr(module.stain, "normalise", lambda image, template: np.full_like(image, 7))
 
     def vote(index: int) -> Callable[[np.ndarray], np.ndarray]:
-        return lambda image: np.full(image.shape[:2], float(index == 0 or (index == 1 and image[0, 0, 0] == 7)))
+        def maps(image: np.ndarray) -> np.ndarray:
+            yes = float(index == 0 or (index == 1 and image[0, 0, 0] == 7))
+            return np.stack([np.full(image.shape[:2], value) for value in (yes, index / 2, 0.25)])
+
+        return maps
 
     for index, member in ensemble.members.items():
-        monkeypatch.setattr(member, "predict", vote(index))
+        monkeypatch.setattr(member, "predict_maps", vote(index))
     # member 0 votes yes on all three versions, member 1 on the two templates, member 2 never: 5 of 9
     np.testing.assert_allclose(ensemble.predict(test[0].image), 5 / 9, rtol=1e-6)
+    for values, mean in zip(ensemble.predict_maps(test[0].image), (5 / 9, 1 / 2, 1 / 4), strict=True):
+        np.testing.assert_allclose(values, mean, rtol=1e-6)
 
 
 def test_a_tie_cannot_be_asked_for() -> None:
