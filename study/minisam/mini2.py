@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict
 from allinsam_core.annotation import sam as sams
 from allinsam_core.data.root import data_root
 from allinsam_core.learning.augment import AugmentSettings, Batch, CropSampler
-from allinsam_core.learning.train import History, TrainSettings, fit
+from allinsam_core.learning.train import History, TrainSettings, fit, load_trained_state
 from study import records
 from study.datasets import brca_m2c
 from study.minisam import objective, pointed
@@ -94,8 +94,7 @@ def run(config: Mini2Config, root: Path, folder: Path, cache: Path, device: str 
     """
     _claim(folder, config)
     corpus = gather(config.corpus, root, cache)
-    torch.manual_seed(config.seed)
-    model = PromptableSam(sams.initialised(sams.build(config.geometry)))
+    model = untrained(config)
     geometry = sams.MINIS[config.geometry]
     batches = held_out_batches(corpus, geometry.field, geometry.image_size)
     tiles = brca_m2c.load(root, config.real_splits) if config.outlined else []
@@ -123,6 +122,20 @@ def run(config: Mini2Config, root: Path, folder: Path, cache: Path, device: str 
     ship(model.sam, folder / "mini_sam.safetensors")
     records.write(_record(config, corpus, history, folder), folder / "run.json")
     return model
+
+
+def untrained(config: Mini2Config) -> PromptableSam:
+    """The network that pre-training starts from."""
+    torch.manual_seed(config.seed)
+    return PromptableSam(sams.initialised(sams.build(config.geometry)))
+
+
+def snapshot(checkpoint: Path, config: Mini2Config) -> tuple[sams.Sam, int]:
+    """The network of an unfinished run's `last.ckpt`, and its step."""
+    model = untrained(config)
+    saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    load_trained_state(model, saved["model"], str(checkpoint))
+    return model.sam.eval(), int(saved["step"])
 
 
 def _claim(folder: Path, config: Mini2Config) -> None:

@@ -37,7 +37,8 @@ def outlined(tiles: Sequence[PointTile], model: PromptableSam, file: Path) -> li
         model.eval()
         found = []
         for tile, image in tqdm(list(zip(tiles, images, strict=True)), desc="outlining points", disable=None):
-            found.append(outline(*promptless(model, image), tile.points * (SPACING / FINE)))
+            prob, _, boundary = promptless(model, image)
+            found.append(outline(prob, boundary, tile.points * (SPACING / FINE)))
         with replacing(file) as unfinished, unfinished.open("wb") as out:
             np.savez_compressed(out, *found)
     with np.load(file) as stored:
@@ -55,25 +56,25 @@ def enlarged(image: np.ndarray) -> np.ndarray:
 
 
 @torch.no_grad()
-def promptless(model: PromptableSam, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Foreground probability and distance to the boundary, (H, W) float32 each, of an image at FINE µm/px.
+def promptless(model: PromptableSam, image: np.ndarray) -> np.ndarray:
+    """(3, H, W) float32: foreground probability, distances to centre and boundary of an image at FINE µm/px.
 
     Windows overlap by a quarter; each pixel is answered by the window in which it is most central.
     """
     size = model.sam.image_encoder.img_size
     shape = image.shape[:2]
-    best, maps = np.full(shape, -1.0, np.float32), np.zeros((2, *shape), np.float32)
+    best, maps = np.full(shape, -1.0, np.float32), np.zeros((3, *shape), np.float32)
     ramp = np.minimum(np.arange(size), np.arange(size)[::-1]).astype(np.float32)
     central = np.minimum(ramp[:, None], ramp)
     for window in grid(shape, size, 0.25):
         pixels = torch.from_numpy(window.cut(image)).permute(2, 0, 1)[None].float() / 255
         with torch.autocast("cpu", torch.bfloat16):
-            found = model.promptless(pixels)[0, ::2].float().sigmoid().numpy()
+            found = model.promptless(pixels)[0].float().sigmoid().numpy()
         rows, columns = (slice(s, s + size) for s in (window.top, window.left))
         wins = central > best[rows, columns]
         best[rows, columns][wins] = central[wins]
         maps[:, rows, columns][:, wins] = found[:, wins]
-    return maps[0], maps[1]
+    return maps
 
 
 def outline(prob: np.ndarray, boundary: np.ndarray, points: np.ndarray) -> np.ndarray:
