@@ -146,9 +146,11 @@ def climb(rung: Rung, results: Path, folder: Path) -> dict[str, Any]:
     clock = time.monotonic()
     sam, known = network(rung)
     figures = adapted(rung, sam, folder / rung.name) if rung.steps else untouched(sam)
+    config = rung.model_dump(mode="json") | {"weights": Path(rung.weights).name}
     record = {
         "run_id": f"ladder-{rung.name}",
-        "config": rung.model_dump(mode="json") | {"weights": Path(rung.weights).name},
+        "config_hash": records.hash_of(config),
+        "config": config,
         "commit": records.commit(),
         "environment": records.environment(),
         "parameters": sum(p.numel() for p in sam.parameters()),
