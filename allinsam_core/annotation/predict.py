@@ -16,30 +16,30 @@ from PIL import Image
 
 from allinsam_core.annotation import ellipse
 from allinsam_core.annotation.boxes import validate
-from allinsam_core.annotation.sam import MiniGeometry, Sam, decode
+from allinsam_core.annotation.sam import Sam, decode, embed, mini_geometry
 from allinsam_core.annotation.windows import Window, assign
 
-MINI_FIELD = 150  # px of an image at MINI_SPACING that fill mini-SAM's input, as in its pre-training
-MINI_SPACING = 0.25  # µm/px
+MINI_SPACING = 0.25  # µm/px that a mini-SAM's field is stated at
 SMALLEST_FIELD = 16
 PIXELS_AT_ONCE = 2**23  # of full-size logits; bounds the memory of one decoder batch
 
 
 def default_field(sam: Sam, spacing: float) -> int | None:
-    """Side of a window in image pixels. mini-SAM: 37.5 µm, the scale it was trained at; else None, the whole image.
+    """Side of a window in image pixels. A mini-SAM: the field it was trained at; else None, the whole image.
 
     spacing: µm per pixel. Rounded to an even number of pixels, at least 16.
     """
     if not (np.isfinite(spacing) and spacing > 0):
         raise ValueError(f"spacing is {spacing}, expected µm per pixel > 0, for instance 0.25 for a 40× scan")
-    if not is_mini(sam):
+    geometry = mini_geometry(sam)
+    if geometry is None:
         return None
-    return max(SMALLEST_FIELD, 2 * round(MINI_FIELD * MINI_SPACING / spacing / 2))
+    return max(SMALLEST_FIELD, 2 * round(geometry.field * MINI_SPACING / spacing / 2))
 
 
 def is_mini(sam: Sam) -> bool:
-    """Whether this is mini-SAM, which has habits of its own: its scale, and ellipses beside boxes."""
-    return bool(sam.image_encoder.img_size == MiniGeometry().image_size)
+    """Whether this is a mini-SAM, which has habits of its own: its scale, and ellipses beside boxes."""
+    return mini_geometry(sam) is not None
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +85,7 @@ class BoxAnnotator:
         self.multimask, self.batch = multimask, batch
         self.ellipses = is_mini(sam) if ellipses is None else ellipses
         self._image: np.ndarray | None = None
-        self._embeddings: dict[Window, torch.Tensor] = {}
+        self._embeddings: dict[Window, tuple[torch.Tensor, ...]] = {}  # of a window: (C, h, w), then its fine maps
 
     def set_image(self, image: np.ndarray) -> None:
         """image: (H, W, 3) uint8 RGB of any size. Forgets the previous image; nothing is computed yet."""
@@ -122,18 +122,18 @@ class BoxAnnotator:
         """SAM's raw answer to every box: logits (N, s, s) float32 over its window, predicted IoUs (N,) float32."""
         checked = validate(boxes, self._shape, "boxes")
         windows = self._windows(checked)
-        logits, scores = (
-            np.empty((len(checked), self._side, self._side), np.float32),
-            np.empty(len(checked), np.float32),
-        )
+        logits: list[np.ndarray] = [np.empty(0)] * len(checked)
+        scores = np.empty(len(checked), np.float32)
         for rows, _ in self._chunks(windows):
             low, predicted = self._decode(checked[rows], [windows[r] for r in rows])
-            logits[rows], scores[rows] = low[:, 0].float().cpu().numpy(), predicted.float().cpu().numpy()
-        return logits, scores
+            scores[rows] = predicted.float().cpu().numpy()
+            for row, each in zip(rows, low[:, 0].float().cpu().numpy(), strict=True):
+                logits[row] = each
+        return np.stack(logits) if logits else np.empty((0, self._side, self._side), np.float32), scores
 
     @property
     def _side(self) -> int:
-        """Of SAM's low-resolution masks."""
+        """Of the low-resolution masks that SAM takes as prompts."""
         return 4 * int(self.sam.prompt_encoder.image_embedding_size[0])
 
     @property
@@ -189,8 +189,8 @@ class BoxAnnotator:
                 part = same[start : start + step]
                 pixels = np.stack([self._input(w) for w in part])
                 inputs = torch.from_numpy(pixels).to(self.sam.device).permute(0, 3, 1, 2)
-                embedded = self.sam.image_encoder(self.sam.preprocess(inputs))
-                self._embeddings.update(zip(part, embedded, strict=True))
+                embedded, fine = embed(self.sam, self.sam.preprocess(inputs))
+                self._embeddings.update(zip(part, zip(embedded, *fine, strict=True), strict=True))
 
     def _decode(self, boxes: np.ndarray, windows: Sequence[Window]) -> tuple[torch.Tensor, torch.Tensor]:
         """Low-resolution logits (N, 1, s, s) and predicted IoUs (N,) of boxes (N, 4) in image pixels."""
@@ -201,10 +201,10 @@ class BoxAnnotator:
         prompts = torch.from_numpy((local * scale).astype(np.float32)).to(self.sam.device)
         hints = ellipse.logits(prompts, self.sam.image_encoder.img_size, self._side) if self.ellipses else None
         sparse, dense = self.sam.prompt_encoder(points=None, boxes=prompts, masks=hints)
-        embedding = torch.stack([self._embeddings[w] for w in windows])
+        embedding, *fine = (torch.stack(maps) for maps in zip(*(self._embeddings[w] for w in windows), strict=True))
         position = self.sam.prompt_encoder.get_dense_pe()[0]
         tokens = slice(1, None) if self.multimask else slice(0, 1)
-        logits, scores = decode(self.sam.mask_decoder, embedding, position, sparse, dense, tokens)
+        logits, scores = decode(self.sam.mask_decoder, embedding, position, sparse, dense, tokens, tuple(fine))
         best = scores.argmax(dim=1)
         row = torch.arange(len(best), device=best.device)
         return logits[row, best][:, None], scores[row, best]

@@ -1,7 +1,8 @@
 """Build and load SAM on segment-anything's own modules (Kirillov et al. 2023, arXiv 2304.02643).
 
-`vit_b`, `vit_l`, `vit_h` are exactly what segment-anything's builders make. `mini` is a small SAM of our
-own, made of the same modules; its weights are not Meta's and its numbers are never Meta's SAM's.
+`vit_b`, `vit_l`, `vit_h` are exactly what segment-anything's builders make. `mini` and `mini2` are small SAMs of our
+own, made of the same modules (`mini2` with those of `hybrid` too); their weights are not Meta's and their numbers are
+never Meta's SAM's.
 Weights load strictly: every key of the file must meet a key of the model and the other way round.
 """
 
@@ -31,15 +32,21 @@ from segment_anything.modeling import (  # noqa: E402
 )
 from segment_anything.modeling.prompt_encoder import PositionEmbeddingRandom as PositionEmbeddingRandom  # noqa: E402
 
-MODELS = ("mini", "vit_b", "vit_l", "vit_h")
-REDUCTION = {"mini": 8, "vit_b": 32, "vit_l": 32, "vit_h": 32}  # the adapter's bottleneck is D // this
+from allinsam_core.annotation.hybrid import ConvStem, FineUpscaling  # noqa: E402
+
+MODELS = ("mini", "mini2", "vit_b", "vit_l", "vit_h")
+REDUCTION = {"mini": 8, "mini2": 8, "vit_b": 32, "vit_l": 32, "vit_h": 32}  # the adapter's bottleneck is D // this
 MINI_MASK_THRESHOLD = -1.0  # logit: masks of tight boxes are then as large as the nuclei, see `allinsam mask-threshold`
 MINI_WEIGHTS = Path(__file__).with_name("mini_sam.safetensors")
 
 
 @dataclass(frozen=True)
 class MiniGeometry:
-    """Sizes of mini-SAM; the names are segment-anything's."""
+    """Sizes of mini-SAM; the names are segment-anything's.
+
+    field: px of an image at 0.25 µm/px that fill the input. stem: widths of the convolutional stem's levels (`hybrid`);
+    None: SAM's own patch convolution and upscaling.
+    """
 
     image_size: int = 256
     patch_size: int = 16
@@ -50,6 +57,11 @@ class MiniGeometry:
     global_attn_indexes: tuple[int, ...] = (2, 5, 8, 11)
     prompt_dim: int = 128
     decoder_mlp_dim: int = 512
+    field: int = 150
+    stem: tuple[int, int, int] | None = None
+
+
+MINIS = {"mini": MiniGeometry(), "mini2": MiniGeometry(field=256, stem=(32, 64, 128))}
 
 
 def _build_mini(geometry: MiniGeometry | None = None) -> Sam:
@@ -85,6 +97,11 @@ def _build_mini(geometry: MiniGeometry | None = None) -> Sam:
         ),
     )
     sam.mask_threshold = MINI_MASK_THRESHOLD
+    if g.stem is not None:
+        if g.patch_size != 16:
+            raise ValueError(f"patch_size is {g.patch_size}; expected 16, the stride of a stem of three levels")
+        sam.image_encoder.patch_embed = ConvStem(g.stem, g.embed_dim)
+        sam.mask_decoder.output_upscaling = FineUpscaling(g.prompt_dim, g.stem)
     return sam.eval()
 
 
@@ -97,7 +114,7 @@ def build(name: str, checkpoint: Path | str | None = None) -> Sam:
     """
     if name not in MODELS:
         raise ValueError(f"unknown SAM {name!r}; expected one of {', '.join(MODELS)}")
-    sam = _build_mini() if name == "mini" else sam_model_registry[name]()
+    sam = _build_mini(MINIS[name]) if name in MINIS else sam_model_registry[name]()
     if checkpoint is not None:
         load_strictly(sam, read_weights(Path(checkpoint)), Path(checkpoint), name)
     return sam.eval()
@@ -168,6 +185,40 @@ def load_strictly(module: nn.Module, weights: dict[str, torch.Tensor], path: Pat
     module.load_state_dict(weights, strict=True)
 
 
+def mini_geometry(sam: Sam) -> MiniGeometry | None:
+    """Which of our small SAMs this is, by size of input and stem; None for Meta's."""
+    fine = isinstance(sam.image_encoder.patch_embed, ConvStem)
+    found = (g for g in MINIS.values() if g.image_size == sam.image_encoder.img_size and (g.stem is not None) == fine)
+    return next(found, None)
+
+
+def embed_patches(encoder: ImageEncoderViT, image: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+    """Tokens (B, h, w, D) of a normalised image (B, 3, H, W), and the stem's fine maps, none without a stem."""
+    stem = encoder.patch_embed
+    return stem.pyramid(image) if isinstance(stem, ConvStem) else (stem(image), ())
+
+
+def fine_maps(
+    decoder: MaskDecoder, embedding: torch.Tensor, fine: tuple[torch.Tensor, ...]
+) -> tuple[torch.Tensor, ...]:
+    """What `decode` adds while it upscales, computed once per image; none without a stem."""
+    upscaling = decoder.output_upscaling
+    return upscaling.pyramid(embedding, fine) if isinstance(upscaling, FineUpscaling) else ()
+
+
+def embed(sam: Sam, image: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+    """Embedding (B, C, h, w) and fine maps of a normalised image (B, 3, S, S) of SAM's own size S."""
+    encoder = sam.image_encoder
+    if not isinstance(encoder.patch_embed, ConvStem):
+        return encoder(image), ()
+    tokens, fine = embed_patches(encoder, image)
+    tokens = tokens + encoder.pos_embed
+    for block in encoder.blocks:
+        tokens = block(tokens)
+    embedding = encoder.neck(tokens.permute(0, 3, 1, 2))
+    return embedding, fine_maps(sam.mask_decoder, embedding, fine)
+
+
 def decode(
     decoder: MaskDecoder,
     embedding: torch.Tensor,
@@ -175,18 +226,20 @@ def decode(
     sparse: torch.Tensor,
     dense: torch.Tensor,
     tokens: slice,
+    fine: tuple[torch.Tensor, ...] = (),
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """SAM's mask decoder on a batch in which every entry has its own embedding.
 
     segment-anything's `MaskDecoder.forward` takes one image and repeats it for every prompt; this runs the
     same sub-modules on embedding (N, C, h, w), sparse (N, P, C), dense (N, C, h, w) and position (C, h, w).
-    Returns low-resolution logits (N, T, 4h, 4w) and predicted IoUs (N, T) of the mask tokens in `tokens`.
+    fine: the maps of `embed`, entry by entry. Returns low-resolution logits (N, T, 4h, 4w), with fine maps
+    (N, T, 8h, 8w), and predicted IoUs (N, T) of the mask tokens in `tokens`.
     """
     n, channels, height, width = embedding.shape
     own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
     queries = torch.cat([own.expand(n, -1, -1), sparse], dim=1)
     hidden, source = decoder.transformer(embedding + dense, position.expand(n, -1, -1, -1), queries)
-    upscaled = decoder.output_upscaling(source.transpose(1, 2).reshape(n, channels, height, width))
+    upscaled = decoder.output_upscaling(source.transpose(1, 2).reshape(n, channels, height, width), *fine)
     wanted = range(*tokens.indices(decoder.num_mask_tokens))
     hyper = torch.stack([decoder.output_hypernetworks_mlps[i](hidden[:, 1 + i]) for i in wanted], dim=1)
     masks = torch.einsum("ntc,nchw->nthw", hyper, upscaled)

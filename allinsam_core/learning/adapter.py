@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from allinsam_core.annotation.sam import PositionEmbeddingRandom, Sam, decode
+from allinsam_core.annotation.sam import PositionEmbeddingRandom, Sam, decode, embed_patches, fine_maps
 from allinsam_core.learning.instances import MAPS
 
 Placement = Literal["all", "late", "none"]
@@ -119,21 +119,30 @@ class AdaptedSam(nn.Module):
         self.adapted_blocks = tuple(range(first, depth))
         self.adapter: Adapter | None = None
         if placement != "none":
-            patch = self.image_encoder.patch_embed.proj
-            self.adapter = Adapter(patch.out_channels, depth, patch.kernel_size[0], reduction, zero_init)
+            dim = self.image_encoder.patch_embed.proj.out_channels
+            self.adapter = Adapter(dim, depth, self.patch_size, reduction, zero_init)
             for block in range(first):
                 self.adapter.per_block[block].requires_grad_(False)
         if trainable == "adapter":
             self.image_encoder.requires_grad_(False)
 
+    @property
+    def patch_size(self) -> int:
+        """Side of a token in pixels of the input."""
+        encoder = self.image_encoder
+        return int(encoder.img_size // encoder.pos_embed.shape[1])
+
     def encode(self, image: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) in [0, 1] → image embedding (B, C, H/patch, W/patch)."""
-        encoder = self.image_encoder
-        patch = encoder.patch_embed.proj.kernel_size[0]
+        return self.embed(image)[0]
+
+    def embed(self, image: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        """The embedding, and the fine maps of `sam.embed`, none without a stem."""
+        encoder, patch = self.image_encoder, self.patch_size
         if image.shape[-2] % patch or image.shape[-1] % patch:
             raise ValueError(f"image is {tuple(image.shape)}; height and width must be multiples of {patch}")
         image = (image - self.pixel_mean) / self.pixel_std
-        tokens = encoder.patch_embed(image)  # (B, h, w, D)
+        tokens, fine = embed_patches(encoder, image)  # (B, h, w, D)
         features = self.adapter.features(image, tokens) if self.adapter is not None else None
         if encoder.pos_embed is not None:
             tokens = tokens + _resized(encoder.pos_embed, tokens.shape[1:3])
@@ -141,14 +150,15 @@ class AdaptedSam(nn.Module):
             if self.adapter is not None and features is not None and index in self.adapted_blocks:
                 tokens = tokens + self.adapter.prompt(features, index)
             tokens = block(tokens)
-        return encoder.neck(tokens.permute(0, 3, 1, 2))
+        embedding = encoder.neck(tokens.permute(0, 3, 1, 2))
+        return embedding, fine_maps(self.mask_decoder, embedding, fine)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        embedding = self.encode(image)
+        embedding, fine = self.embed(image)
         sparse = embedding.new_empty(len(embedding), 0, embedding.shape[1])
         dense = self.no_mask[:, :, None, None].expand_as(embedding)
         grid = embedding.shape[-2:]
-        low, _ = decode(self.mask_decoder, embedding, self.fourier(grid), sparse, dense, tokens=self.tokens)
+        low, _ = decode(self.mask_decoder, embedding, self.fourier(grid), sparse, dense, self.tokens, fine)
         return F.interpolate(low, size=image.shape[-2:], mode="bilinear", align_corners=False)
 
 

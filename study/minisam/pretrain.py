@@ -20,6 +20,7 @@ from scipy.ndimage import find_objects
 from torch import nn
 
 from allinsam_core.annotation import ellipse
+from allinsam_core.annotation import sam as sams
 from allinsam_core.annotation.sam import Sam, decode
 from allinsam_core.learning import losses
 from allinsam_core.learning.augment import AugmentSettings, Batch, CropSampler
@@ -136,23 +137,43 @@ class PromptableSam(nn.Module):
         self.sam = sam
 
     def forward(self, image: torch.Tensor, prompts: Prompts) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """image: (B, 3, S, S) in [0, 1]. Promptless logits (B, 1, S, S), mask logits (N, 4, s, s), IoUs (N, 4)."""
+        """image: (B, 3, S, S) in [0, 1]. Promptless logits (B, 3, S, S), mask logits (N, 4, s, s), IoUs (N, 4).
+
+        The promptless maps are those of mask tokens 0 (foreground), 1 and 2 (see `objective`).
+        """
         sam = self.sam
-        embedding = sam.image_encoder((image * 255 - sam.pixel_mean) / sam.pixel_std)
+        embedding, fine = self._seen(image)
         position = sam.prompt_encoder.get_dense_pe()[0]
         no_mask = sam.prompt_encoder.no_mask_embed.weight[:, :, None, None]
-        empty = embedding.new_empty(len(image), 0, embedding.shape[1])
-        low, _ = decode(sam.mask_decoder, embedding, position, empty, no_mask, slice(0, 1))
-        everything = F.interpolate(low, size=image.shape[-2:], mode="bilinear", align_corners=False)
-        sparse, dense = self.embed(prompts), self.hint(prompts, low.shape[-1], no_mask)
-        masks, ious = decode(sam.mask_decoder, embedding[prompts.image], position, sparse, dense, slice(0, 4))
+        everything = self._without_prompt(embedding, fine, image.shape[-2:])
+        sparse, dense = self.embed(prompts), self.hint(prompts, no_mask)
+        own = tuple(each[prompts.image] for each in fine)
+        masks, ious = decode(sam.mask_decoder, embedding[prompts.image], position, sparse, dense, slice(0, 4), own)
         return everything, masks, ious
 
-    def hint(self, prompts: Prompts, side: int, no_mask: torch.Tensor) -> torch.Tensor:
+    def promptless(self, image: torch.Tensor) -> torch.Tensor:
+        """The promptless logits alone."""
+        return self._without_prompt(*self._seen(image), image.shape[-2:])
+
+    def _seen(self, image: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        return sams.embed(self.sam, (image * 255 - self.sam.pixel_mean) / self.sam.pixel_std)
+
+    def _without_prompt(
+        self, embedding: torch.Tensor, fine: tuple[torch.Tensor, ...], shape: torch.Size
+    ) -> torch.Tensor:
+        encoder = self.sam.prompt_encoder
+        no_mask = encoder.no_mask_embed.weight[:, :, None, None]
+        empty = embedding.new_empty(len(embedding), 0, embedding.shape[1])
+        position = encoder.get_dense_pe()[0]
+        low, _ = decode(self.sam.mask_decoder, embedding, position, empty, no_mask, slice(0, 3), fine)
+        return F.interpolate(low, size=shape, mode="bilinear", align_corners=False)
+
+    def hint(self, prompts: Prompts, no_mask: torch.Tensor) -> torch.Tensor:
         """The dense part of a prompt, (N, C, h, w) or (1, C, 1, 1): its ellipse where it brings one."""
         if not prompts.ellipse.any():
             return no_mask
         encoder = self.sam.prompt_encoder
+        side = encoder.mask_input_size[0]
         hints = encoder.mask_downscaling(ellipse.logits(prompts.box, encoder.input_image_size[0], side))
         return torch.where(prompts.ellipse[:, None, None, None], hints, no_mask)
 
@@ -198,7 +219,7 @@ def step_loss(prompts_per_image: int = PROMPTS, ellipses: float = 0.0) -> StepLo
         rng = np.random.default_rng(int(torch.randint(2**31, (1,))))
         prompts = draw_prompts(batch.instances, prompts_per_image, rng, ellipses)
         everything, masks, ious = (t.float() for t in model(batch.image, prompts))
-        value = losses.bce_dice(everything, batch.mask)
+        value = losses.bce_dice(everything[:, :1], batch.mask)
         if len(prompts.image):
             value = value + prompt_loss(masks, ious, prompts.mask)
         return value
@@ -219,7 +240,8 @@ def evaluate(
     for index, held in enumerate(batches):
         batch = held.to(device)
         prompts = draw_prompts(batch.instances, per_image, np.random.default_rng(index), ellipses)
-        everything, masks, _ = model(batch.image, prompts)
+        maps, masks, _ = model(batch.image, prompts)
+        everything = maps[:, :1]
         total["loss"].append(float(losses.bce_dice(everything, batch.mask)))
         found, wanted = everything > 0, batch.mask > 0.5
         both = (found & wanted).sum((1, 2, 3)) * 2 / (found.sum((1, 2, 3)) + wanted.sum((1, 2, 3))).clamp(min=1)
