@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -16,6 +17,7 @@ class Case:
 
     image: (H, W, 3) uint8 RGB. instances: (H, W) uint16, 0 = background, one value per nucleus.
     spacing: µm per pixel. source: where it comes from ("monuseg", "dsb2018", "simulated", ...).
+    classes: label → class of its nucleus; {} = all of one kind.
     """
 
     name: str
@@ -26,6 +28,7 @@ class Case:
     patient: str = ""
     organ: str = ""
     split: Split = "train"
+    classes: Mapping[int, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.image.dtype != np.uint8 or self.image.ndim != 3 or self.image.shape[2] != 3:
@@ -40,6 +43,13 @@ class Case:
     def mask(self) -> np.ndarray:
         """(H, W) bool: every nucleus pixel."""
         return self.instances > 0
+
+    def of_class(self, name: str) -> Case:
+        """The case with the nuclei of one class only; all of them where there are no classes."""
+        if not self.classes:
+            return self
+        kept = np.isin(self.instances, [label for label, kind in self.classes.items() if kind == name])
+        return replace(self, instances=np.where(kept, self.instances, 0).astype(np.uint16), classes={})
 
     def crop(self, top: int, left: int, size: int) -> Case:
         """The square window [top, top + size) × [left, left + size); labels keep their values."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
-from safetensors import safe_open
+import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
@@ -13,24 +15,39 @@ from allinsam_core.atomic import replacing
 from allinsam_core.learning.train import load_trained_state, trained_state
 
 
-def save(model: nn.Module, path: Path, base: str, note: dict[str, str] | None = None) -> None:
+def save(model: nn.Module, path: Path, base: str, note: dict[str, Any] | None = None) -> None:
     """Write the trained tensors. base: checksum of the base weights ("" where all weights were trained)."""
     with replacing(path) as unfinished:
         save_file(trained_state(model), unfinished, metadata={"base": base, "note": json.dumps(note or {})})
 
 
-def load(model: nn.Module, path: Path, base: str) -> dict[str, str]:
+def note(path: Path) -> dict[str, Any]:
+    """The note that `save` wrote; {} in a file of another kind. No tensor is read."""
+    return json.loads(_read(path, tensors=False)[0].get("note", "{}"))
+
+
+def load(model: nn.Module, path: Path, base: str, name: str = "this model's base") -> dict[str, Any]:
     """Read what `save` wrote into a model that stands on the same base weights; returns the note.
 
-    Raises ValueError where the base weights differ or the file holds other tensors than the model trains.
+    name: of the base, for the error. Raises ValueError where the base weights differ or the file holds other tensors
+    than the model trains.
     """
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata() or {}
-        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    metadata, state = _read(path)
     if metadata.get("base") != base:
         raise ValueError(
-            f"{path}: was trained on base weights {metadata.get('base')!r}, but this model stands on {base!r}. "
+            f"{path}: was trained on base weights {metadata.get('base')!r}, but {name} here stands on {base!r}. "
             "Build it on the weights named first."
         )
     load_trained_state(model, state, str(path))
     return json.loads(metadata.get("note", "{}"))
+
+
+def _read(path: Path, tensors: bool = True) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such model file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = file.keys() if tensors else ()
+            return file.metadata() or {}, {name: file.get_tensor(name) for name in names}
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path}: not a readable model file ({error}); copy it again or train it again") from error

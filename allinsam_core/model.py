@@ -1,0 +1,131 @@
+"""A trained model in one file, and its probability maps of an image at any resolution.
+
+The file is a safetensors of what was trained; its metadata say on which weights, for which classes, at which
+resolution, with which thresholds, and how (`Description`). A class is a binary network; all share one frozen encoder.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import nn
+
+from allinsam_core.annotation import sam as sams
+from allinsam_core.annotation.predict import MINI_FIELD, MINI_SPACING, SMALLEST_FIELD
+from allinsam_core.learning import checkpoint, threshold
+from allinsam_core.learning.adapter import AdaptedSam, Placement
+from allinsam_core.learning.infer import probability
+from allinsam_core.learning.method import WindowSettings
+
+Base = Literal["mini", "vit_b", "vit_l", "vit_h"]
+
+
+class Description(BaseModel):
+    """What a model file says about itself.
+
+    base, base_sha256: the SAM it stands on and `sam.weights_checksum` of its weights. classes: one network each.
+    spacing: µm per pixel of the images it learnt from; window: in their pixels. thresholds: one a class, chosen on
+    validation images. record: how it was trained. licence: of the data, where given.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    base: Base
+    base_sha256: str
+    classes: tuple[str, ...] = ("nucleus",)
+    spacing: float = MINI_SPACING
+    window: WindowSettings = WindowSettings(field=MINI_FIELD)
+    placement: Placement = "all"
+    thresholds: tuple[float, ...] = (0.5,)
+    record: dict[str, Any] = {}
+    licence: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """networks: one a class, (B, 3, S, S) in [0, 1] → logits (B, 1, S, S)."""
+
+    about: Description
+    networks: nn.ModuleList
+    device: str = "cpu"
+
+    def probability(self, image: np.ndarray, spacing: float) -> np.ndarray:
+        """(C, H, W) float32, one map a class, odds divided by those of its threshold: a nucleus is 0.5 or more.
+
+        image: (H, W, 3) uint8 RGB at `spacing` µm per pixel; the network sees the physical scale it was trained at.
+        """
+        field, size = self.field(spacing), self.about.window.size
+        maps = [
+            probability(net.to(self.device), image, field, size, self.about.window.overlap, device=self.device)
+            for net in self.networks
+        ]
+        return np.stack([threshold.moved(m, t) for m, t in zip(maps, self.about.thresholds, strict=True)])
+
+    def field(self, spacing: float) -> int:
+        """Side of the network's window in pixels of an image at `spacing` µm per pixel: even, at least 16."""
+        if not (np.isfinite(spacing) and spacing > 0):
+            raise ValueError(f"spacing is {spacing}, expected µm per pixel > 0, for instance 0.25 for a 40× scan")
+        return max(SMALLEST_FIELD, 2 * round(self.about.window.field * self.about.spacing / spacing / 2))
+
+
+def base_sam(base: str, weights: Path | str | None = None) -> sams.Sam:
+    """The SAM of that name. weights: its checkpoint; mini-SAM has its own. Raises ValueError where one is missing."""
+    if weights is not None:
+        return sams.build(base, weights)
+    if base == "mini":
+        return sams.load_mini()
+    if base in sams.MODELS:
+        raise ValueError(f"{base} has no weights here; add --checkpoint FILE (`allinsam data fetch` downloads them)")
+    raise ValueError(f"unknown SAM {base!r}; expected one of {', '.join(sams.MODELS)}")
+
+
+def network(sam: sams.Sam, base: str, placement: Placement = "all") -> AdaptedSam:
+    """An adapted SAM of its own on the shared, frozen encoder of `sam`."""
+    own = copy.deepcopy(sam, {id(sam.image_encoder): sam.image_encoder})
+    return AdaptedSam(own, placement=placement, reduction=sams.REDUCTION[base])
+
+
+def zero_shot(sam: sams.Sam, base: Base, about: Description | None = None, device: str = "cpu") -> Model:
+    """The SAM as it is, promptless; with `about`, in that model's window and resolution."""
+    plain = Description(base=base, base_sha256=sams.weights_checksum(sam), placement="none")
+    if about is not None:
+        plain = plain.model_copy(update={"spacing": about.spacing, "window": about.window})
+    return Model(plain, nn.ModuleList([network(sam, base, "none")]), device)
+
+
+def save(model: Model, path: Path) -> None:
+    """Write the model file, whole or not at all."""
+    checkpoint.save(model.networks, path, model.about.base_sha256, model.about.model_dump(mode="json"))
+
+
+def describe(path: Path) -> Description:
+    """What a model file says about itself; no tensor is read. Raises ValueError where it is no model file."""
+    try:
+        return Description.model_validate(checkpoint.note(path))
+    except ValidationError as error:
+        fault = error.errors()[0]
+        raise ValueError(f"{path}: no model file of `allinsam train`: {fault['loc']}: {fault['msg']}") from error
+
+
+def load(source: Path | str = "mini", weights: Path | str | None = None, device: str = "cpu") -> Model:
+    """A model ready for `segment`. source: a model file, or "mini": the shipped mini-SAM, promptless, not adapted.
+
+    weights: checkpoint of the SAM that the model stands on, unless that is mini-SAM. Raises ValueError where the file
+    is damaged, or where those are not the weights that it was trained on.
+    """
+    if str(source) == "mini":
+        return zero_shot(base_sam("mini", weights), "mini", device=device)
+    path = Path(source)
+    about = describe(path)
+    try:
+        sam = base_sam(about.base, weights)
+    except ValueError as error:
+        raise ValueError(f"{path}: was trained on {about.base}; {error}") from error
+    nets = nn.ModuleList([network(sam, about.base, about.placement) for _ in about.classes])
+    checkpoint.load(nets, path, sams.weights_checksum(sam), about.base)
+    return Model(about, nets.eval(), device)

@@ -1,0 +1,93 @@
+"""Nuclei of an image: from a trained model, or from boxes; and how they compare with the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from allinsam_core.annotation.merge import merge
+from allinsam_core.annotation.predict import MINI_SPACING, BoxAnnotator, default_field
+from allinsam_core.learning.instances import InstanceSettings, from_probability
+from allinsam_core.metrics import instance, pixel
+from allinsam_core.model import Model, base_sam, load
+
+
+@dataclass(frozen=True, eq=False)
+class Nuclei:
+    """Nuclei of one image of H × W pixels.
+
+    instances: (H, W) int32, 0 = background. labels: (N,) int64, the values present, increasing; classes, confidence:
+    N strings ("" = none) and (N,) float32 in [0, 1], in that order. A confidence is the mean probability over a
+    nucleus's pixels; of `annotate`, SAM's predicted IoU. spacing: µm per pixel. probability: (C, H, W) float32, one map
+    a class, a nucleus from 0.5 on; None from `annotate`.
+    """
+
+    instances: np.ndarray
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    confidence: np.ndarray
+    spacing: float
+    probability: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Pixel and instance metrics of one image; their modules define every field."""
+
+    pixel: pixel.PixelScores
+    instance: instance.InstanceScores
+
+
+def segment(image: np.ndarray, model: Model | Path | str = "mini", *, spacing: float) -> Nuclei:
+    """All nuclei of an image, without prompts.
+
+    image: (H, W, 3) uint8 RGB at `spacing` µm per pixel (0.25 for a 40× scan). model: from `load` or `train`, or what
+    `load` takes. Raises ValueError for an implausible spacing.
+    """
+    model = model if isinstance(model, Model) else load(model)
+    prob = model.probability(image, spacing)
+    return separate(prob, model.about.classes, spacing)
+
+
+def separate(prob: np.ndarray, classes: Sequence[str], spacing: float) -> Nuclei:
+    """Nuclei of probability maps (C, H, W), one a class, of which 0.5 is the threshold.
+
+    A pixel that several classes claim goes to the higher probability, of equals to the earlier class. Lengths of the
+    instance step are those of 0.25 µm per pixel, scaled.
+    """
+    scale = MINI_SPACING / spacing
+    settings = InstanceSettings(smooth=scale, depth=scale, smallest=max(1, round(20 * scale**2)))
+    winner = prob.argmax(axis=0)
+    instances, names = np.zeros(winner.shape, np.int32), list[str]()
+    for index, name in enumerate(classes):
+        found = from_probability(np.where(winner == index, prob[index], 0), settings)
+        instances = np.where(found > 0, found + len(names), instances).astype(np.int32)
+        names += [name] * int(found.max(initial=0))
+    area = np.bincount(instances.ravel(), minlength=len(names) + 1)[1:]
+    total = np.bincount(instances.ravel(), prob.max(axis=0).ravel(), minlength=len(names) + 1)[1:]
+    labels = np.arange(1, len(names) + 1)
+    return Nuclei(instances, labels, tuple(names), (total / np.maximum(area, 1)).astype(np.float32), spacing, prob)
+
+
+def annotate(
+    image: np.ndarray, boxes: np.ndarray, *, spacing: float, base: str = "mini", weights: Path | str | None = None
+) -> Nuclei:
+    """The nuclei in boxes, by SAM (paper, stage 1). Label i is that of box i − 1; one that lost its pixels is absent.
+
+    image: (H, W, 3) uint8 RGB at `spacing` µm per pixel. boxes: (N, 4) XYXY pixels, half-open. base, weights: "mini",
+    or "vit_b", "vit_l", "vit_h" and the file of its weights. Raises ValueError for a box outside the image.
+    """
+    sam = base_sam(base, weights)
+    masks = BoxAnnotator(sam, default_field(sam, spacing)).annotate(image, boxes)
+    instances, rows = merge(masks, (image.shape[0], image.shape[1]))
+    rows = rows[rows["kept"] > 0]
+    labels, score = rows["instance"].to_numpy(np.int64), rows["score"].to_numpy(np.float32)
+    return Nuclei(instances.astype(np.int32), labels, ("",) * len(rows), score, spacing)
+
+
+def score(found: np.ndarray, truth: np.ndarray) -> Scores:
+    """Compare label maps, (H, W) integers, 0 = background, each other value one nucleus. Else ValueError."""
+    return Scores(pixel.evaluate((found > 0).astype(np.float32), truth), instance.evaluate(found, truth))
