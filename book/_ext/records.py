@@ -1,4 +1,4 @@
-"""Copies run records and rows beside the pages, so that the page of all runs can link to them wherever the book is read."""
+"""Copies run records and rows beside the pages, for the page of all runs to link to wherever the book is read."""
 
 from __future__ import annotations
 
