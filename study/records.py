@@ -10,15 +10,16 @@ import subprocess
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from allinsam_core import __version__
 from allinsam_core.atomic import replacing
 from allinsam_core.data.case import Case
-from allinsam_core.learning.train import peak_memory
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["commit", "data_checksum", "environment", "hash_of", "is_finished", "peak_memory", "read", "write"]
 
@@ -52,6 +53,8 @@ def commit() -> str:
 
 def environment(device: torch.device | str = "cpu") -> dict[str, Any]:
     """Device, processor, threads and library versions."""
+    import torch  # late: reading records, as the pages do, needs none of it
+
     chosen = torch.device(device)
     name = torch.cuda.get_device_name(chosen) if chosen.type == "cuda" else _processor()
     versions = {}
@@ -68,6 +71,13 @@ def environment(device: torch.device | str = "cpu") -> dict[str, Any]:
         "python": platform.python_version(),
         "libraries": versions,
     }
+
+
+def peak_memory() -> int:
+    """Bytes that this process held at most; see `allinsam_core.learning.train.peak_memory`."""
+    from allinsam_core.learning import train  # late, like torch
+
+    return train.peak_memory()
 
 
 def _processor() -> str:

@@ -30,6 +30,9 @@ BESIDE_QUOTED = {
     "LViT": {"dice": "dice", "iou_printed": "jaccard"},
     "BEDs": {"dice": "dice"},
 }
+TARGETS = {"dice": 0.80, "aji_kumar": 0.55}  # of All-in-SAM, complete labels, all training data
+AHEAD_AT = (0.04, 0.005)  # of nnU-Net, complete labels
+EQUAL = 0.9  # of All-in-SAM's seconds: a rival that trained for less is said to have had less time
 WATTS_PER_CORE = 280 / 64
 """Power of one busy core, W. Assumed, not measured: the thermal design power of a 64-core server processor (AMD EPYC
 7763, 280 W) shared out evenly; memory, cooling and the idle rest of the machine are left out."""
@@ -207,3 +210,40 @@ def energy(record: dict[str, Any]) -> float | None:
         return None
     seconds = record["fit_seconds"] + record["predict_seconds"]
     return float(seconds * record["environment"]["threads"] * WATTS_PER_CORE / 3600)
+
+
+def targets(scores: pd.DataFrame, tests: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
+    """What this study set out to reach with the shipped mini-SAM, what was found, and whether that is enough.
+
+    scores, tests, costs: as `tables.collect`, `paired_tests` and `costs` give them. One line per target.
+    """
+    found = [_level(scores, metric, target) for metric, target in TARGETS.items()]
+    found += [_ahead(tests, costs, fraction) for fraction in AHEAD_AT]
+    return pd.DataFrame(found, columns=["Target", "Found", "Verdict"])
+
+
+def _level(scores: pd.DataFrame, metric: str, target: float) -> tuple[str, str, str]:
+    goal = f"All-in-SAM, 100 %, complete: `{metric}` at least {target:.2f}"
+    mean = scores.query("method == 'allinsam' and label == 'complete' and fraction == 1")[metric].mean()
+    if pd.isna(mean):
+        return goal, "–", "not run"
+    return goal, f"{mean:.3f}", "reached" if mean >= target else "**not reached**"
+
+
+def _ahead(tests: pd.DataFrame, costs: pd.DataFrame, fraction: float) -> tuple[str, str, str]:
+    name = tables.fraction_name(fraction)
+    goal = f"All-in-SAM ahead of nnU-Net v2 at {name}, complete labels, equal time: `dice`"
+    pair = tests.query("metric == 'dice' and label == 'complete' and rival == 'nnunet' and fraction == @fraction")
+    if pair.empty:
+        return goal, "–", "not run"
+    test = pair.iloc[0]
+    spent = costs.query("label == 'complete' and fraction == @fraction").set_index("method")["fit s"]
+    found = (
+        f"{test['difference']:+.3f}, p (Holm) {test['p Holm']:.3f}\n"
+        f"training {spent['allinsam']:.0f} s and {spent['nnunet']:.0f} s"
+    ).replace("-", "−")
+    if test["difference"] <= 0:
+        return goal, found, "**not reached**"
+    verdict = "reached" if test["p Holm"] < 0.05 else "ahead, but the difference may be chance"
+    unequal = spent["nnunet"] < EQUAL * spent["allinsam"]
+    return goal, found, f"{verdict}, but nnU-Net trained for less time" if unequal else verdict

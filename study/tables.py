@@ -60,6 +60,10 @@ PAPER_METHOD = {"allinsam": "All-in-SAM", "nnunet": "nnUNet"}
 PAPER_FRACTION = {"All": 1.0, "100%": 1.0, "4%": 0.04, "0.50%": 0.005, "0.5%": 0.005}
 
 
+class NotRun(ValueError):
+    """A profile has no finished run yet; the message says what makes one."""
+
+
 @dataclass(frozen=True)
 class Cell:
     """One cell: the paper's value (None where it has none) and ours over images, seeds kept within an image."""
@@ -88,7 +92,7 @@ class Row:
 def collect(results: Path, profile: str) -> pd.DataFrame:
     """All rows of all finished runs of a profile: one line per run and test image.
 
-    Raises ValueError, saying what to run, when there is no finished run, when two records disagree on the
+    Raises NotRun, saying what to run, when there is no finished run; ValueError when two records disagree on the
     test images, and when two runs stand for the same cell and seed (one of them is of an earlier configuration).
     """
     frames, tests = [], {}
@@ -106,7 +110,7 @@ def collect(results: Path, profile: str) -> pd.DataFrame:
         frames.append(own.assign(**about))
         tests[record["data"]["test"]["sha256"]] = path
     if not frames:
-        raise ValueError(f"{results / profile}: no finished run; `make study PROFILE={profile}` makes them")
+        raise NotRun(f"{results / profile}: no finished run; `make study PROFILE={profile}` makes them")
     if len(tests) > 1:
         raise ValueError(f"{' and '.join(map(str, tests.values()))} were scored on different test images")
     return pd.concat(frames, ignore_index=True)
@@ -156,6 +160,13 @@ def lead(
     both = one.merge(other, on=["image", "seed"], suffixes=("", "_other"))
     gaps = both[metric] - both[f"{metric}_other"]
     return clustered_bootstrap_mean(gaps.to_numpy(), both["image"].tolist()) if len(both) else None
+
+
+def validation_dice(record: dict[str, Any]) -> float:
+    """Mean Dice over the validation images, at the step whose weights the run kept. record: of a trained run."""
+    training = record["training"]
+    (kept,) = (found for found in training["validations"] if found["step"] == training["best"])
+    return float(kept["dice"])
 
 
 def fraction_name(fraction: float) -> str:

@@ -1,0 +1,200 @@
+"""What the notebooks behind the book's pages share: numbers as text, figures for light and dark pages, wide tables.
+
+A page's notebook glues what its Markdown names: {glue:text}`key` is a number, {glue:figure} and {glue:table} are a
+figure and a table with a numbered caption. Text is light Markdown: `code`, **bold**, [a link](address), newlines.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import matplotlib as mpl
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from myst_nb import glue
+
+from allinsam_core.metrics.stats import Interval
+from study.tables import NotRun
+
+WIDTH = 5.2  # inches of a figure: legible on a phone
+
+
+@dataclass(frozen=True)
+class Mode:
+    """A page's colours. The eight of `cycle` differ by at least 28 (CIE76) for normal, protan and deutan vision."""
+
+    name: str
+    page: str
+    ink: str
+    faint: str
+    cycle: tuple[str, ...]
+
+
+LIGHT = Mode(
+    *("light", "#ffffff", "#1f2328", "#d5d9df"),
+    ("#2b82ff", "#d6791f", "#1f1c8b", "#46a26c", "#5b4a02", "#f152b6", "#004860", "#363022"),
+)
+DARK = Mode(
+    *("dark", "#121212", "#e6e8eb", "#3c434d"),
+    ("#64d4fd", "#d6510a", "#7e4dfc", "#3afb8d", "#f8ce23", "#cc3964", "#2f76b5", "#d3eee8"),
+)
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """Something glued: HTML where it is a block, plain text inside a sentence."""
+
+    markup: str
+    text: str
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        return {"text/html": self.markup, "text/plain": self.text}
+
+
+# ---- numbers
+
+
+def score(value: float, digits: int = 3) -> str:
+    """A score: 0.825."""
+    return signed(value, digits).lstrip("+")
+
+
+def signed(value: float, digits: int = 3) -> str:
+    """A difference, always with its sign; a true minus sign: +0.002, −0.004. What rounds to zero is +0.000."""
+    return f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "−")
+
+
+def p_value(value: float) -> str:
+    """Of a test; a dash where there was none to do."""
+    return "–" if math.isnan(value) else "< 0.001" if value < 0.001 else score(value)
+
+
+def interval(found: Interval, show: Callable[[float], str] = score, between: str = "\n") -> str:
+    """A mean and its 95 % interval: **0.825** [0.801, 0.846]. between: what parts them, in a table a new line."""
+    return f"**{show(found.mean)}**{between}[{show(found.low)}, {show(found.high)}]"
+
+
+def numbers(**texts: str | int) -> None:
+    """Name numbers for the page's sentences, where {glue:text}`name` shows them; formatted, none typed."""
+    for name, text in texts.items():
+        glue(name, _Shown(_markup(str(text)), str(text)), display=False)
+
+
+# ---- records
+
+
+def folder(path: str | Path) -> Path:
+    """`path`, if relative in the first of this folder and its parents that has it: notebooks run from anywhere."""
+    here = Path.cwd()
+    return next((place / path for place in (here, *here.parents) if (place / path).exists()), Path(path))
+
+
+@contextmanager
+def if_run(*keys: str) -> Iterator[None]:
+    """A part of the page that may not have been run: each of `keys` says so then. Other errors stay errors."""
+    try:
+        yield
+    except NotRun as missing:
+        for key in keys:
+            glue(key, _Shown(f'<p class="not-run">Not run yet. {html.escape(str(missing))}</p>', "not run"))
+
+
+def runs(text: str, **filters: object) -> str:
+    """A link to the page of all runs, showing those whose columns equal `filters`."""
+    return f"[{text}](runs.html?{urlencode({key: str(value) for key, value in filters.items()})})"
+
+
+def reproduce(command: str, records: Sequence[Mapping[str, Any]]) -> str:
+    """What it takes to make a table's runs again: command, computing time, hardware. records: of its runs."""
+    hours = sum(r["fit_seconds"] + r["predict_seconds"] for r in records) / 3600
+    machines = sorted({f"{r['environment']['device_name']}, {r['environment']['threads']} thread(s)" for r in records})
+    time = f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.0f} minutes"
+    return f"`{command}`\n{len(records)} runs, {time} of training and prediction in all, on {'; '.join(machines)}."
+
+
+# ---- figures and tables
+
+
+def figure(key: str, alt: str) -> Callable[[Callable[[], Figure]], None]:
+    """Decorate a function that draws a figure: it is drawn for light and for dark pages and glued as `key`.
+
+    The eight colours of the mode are `sns.color_palette()` while it draws. alt: what the figure shows, in words.
+    """
+
+    def show(draw: Callable[[], Figure]) -> None:
+        markup = ""
+        for mode in (LIGHT, DARK):
+            with sns.axes_style("whitegrid", _style(mode)), sns.color_palette(mode.cycle):
+                mpl.rcParams["svg.hashsalt"] = key  # the same bytes from the same numbers
+                markup += _image(draw(), mode, alt)
+        glue(key, _Shown(markup, alt))
+
+    return show
+
+
+def _style(mode: Mode) -> dict[str, object]:
+    ink = ("text.color", "axes.labelcolor", "xtick.color", "ytick.color")
+    return dict.fromkeys(ink, mode.ink) | {
+        "axes.edgecolor": mode.faint,
+        "grid.color": mode.faint,
+        "patch.edgecolor": mode.page,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+    }
+
+
+def _image(drawn: Figure, mode: Mode, alt: str) -> str:
+    """An <img> of the figure as SVG. Outside the book, which has both modes' style, the light one alone is seen."""
+    buffer = io.BytesIO()
+    drawn.savefig(buffer, format="svg", bbox_inches="tight", transparent=True, metadata={"Date": None})
+    source = f"data:image/svg+xml;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    style = "display: none" if mode is DARK else f"background: {mode.page}"
+    return f'<img class="in-{mode.name}" alt="{html.escape(alt)}" src="{source}" style="{style}">'
+
+
+def table(key: str, frame: pd.DataFrame, data: pd.DataFrame | None = None, text: int = 1, again: str = "") -> None:
+    """Glue a table as `key`: it scrolls sideways under its first column and can be had as CSV.
+
+    frame: as it is read, a cell light Markdown. data: what the CSV holds, else the cells as they are read. text: how
+    many columns, from the left, are words. again: of `reproduce`.
+    """
+    shown = frame.rename(columns=_markup).map(lambda cell: _markup(str(cell)))
+    body = shown.to_html(index=False, escape=False, border=0, classes=f"table text-{text}", justify="unset")
+    csv = (frame.map(lambda cell: _plain(str(cell))) if data is None else data).to_csv(index=False, lineterminator="\n")
+    foot = f'<a download="{key}.csv" href="data:text/csv;charset=utf-8,{quote(csv)}">Download as CSV</a>'
+    if again:
+        foot += f"<details><summary>Reproduce this table</summary>{_markup(again)}</details>"
+    markup = f'<div class="wide-table" tabindex="0">{body}</div><div class="table-foot">{foot}</div>'
+    glue(key, _Shown(markup.replace("\n", " "), f"table {key}"))
+
+
+_MARKS = (
+    (re.compile(r"`([^`]+)`"), r"<code>\1</code>"),
+    (re.compile(r"\*\*([^*]+)\*\*"), r"<b>\1</b>"),
+    (re.compile(r"\[([^\]]+)\]\(([^)]+)\)"), r'<a href="\2">\1</a>'),
+    (re.compile(r"\n"), "<br>"),
+)
+
+
+def _markup(text: str) -> str:
+    """Light Markdown as HTML; anything else in it stays text."""
+    text = html.escape(text, quote=False)
+    for mark, shown in _MARKS:
+        text = mark.sub(shown, text)
+    return text
+
+
+def _plain(text: str) -> str:
+    """Light Markdown without its marks."""
+    return re.sub(r"\[([^\]]+)\]\([^)]+\)", r"\1", text).replace("**", "").replace("`", "").replace("\n", " ")
