@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import nn
 
 from allinsam_core.annotation import sam as sams
-from allinsam_core.annotation.predict import MINI_FIELD, MINI_SPACING, SMALLEST_FIELD
+from allinsam_core.annotation.predict import MINI_SPACING, SMALLEST_FIELD
 from allinsam_core.learning import checkpoint, threshold
 from allinsam_core.learning.adapter import AdaptedSam, Placement
 from allinsam_core.learning.infer import probability
@@ -39,7 +39,7 @@ class Description(BaseModel):
     base_sha256: str
     classes: tuple[str, ...] = ("nucleus",)
     spacing: float = MINI_SPACING
-    window: WindowSettings = WindowSettings(field=MINI_FIELD)
+    window: WindowSettings = WindowSettings(field=sams.MiniGeometry().field)
     placement: Placement = "all"
     thresholds: tuple[float, ...] = (0.5,)
     record: dict[str, Any] = {}

@@ -15,8 +15,8 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import nn
 
-from allinsam_core.annotation.predict import MINI_FIELD, MINI_SPACING
-from allinsam_core.annotation.sam import Sam, weights_checksum
+from allinsam_core.annotation.predict import MINI_SPACING
+from allinsam_core.annotation.sam import MiniGeometry, Sam, weights_checksum
 from allinsam_core.data.case import Case
 from allinsam_core.learning import threshold
 from allinsam_core.learning.augment import AugmentSettings
@@ -37,7 +37,7 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     base: Base = "mini"
-    window: WindowSettings = WindowSettings(field=MINI_FIELD)
+    window: WindowSettings = WindowSettings(field=MiniGeometry().field)
     train: TrainSettings = _MINI
     augment: AugmentSettings = AugmentSettings()
     mocl: CorrectiveSettings | None = None  # corrective learning for labels that are known to err
@@ -46,7 +46,7 @@ class Recipe(BaseModel):
     @classmethod
     def of(cls, base: Base, spacing: float, **given: Any) -> Recipe:
         """The recipe for a SAM and images at `spacing` µm per pixel: mini-SAM sees 37.5 µm a window, Meta's SAM 250."""
-        side = MINI_FIELD if base == "mini" else 1000
+        side = MiniGeometry().field if base == "mini" else 1000
         size, batch = (256, 8) if base == "mini" else (1024, 1)
         window = WindowSettings(field=max(16, 2 * round(side * MINI_SPACING / spacing / 2)), size=size, batch=batch)
         settings = _MINI if base == "mini" else _META
