@@ -52,6 +52,12 @@ class InstanceSettings(BaseModel):
         return max(self.smallest, self.smallest_area / spacing**2)
 
 
+def nuclei(maps: np.ndarray, settings: InstanceSettings | None = None, spacing: float | None = None) -> np.ndarray:
+    """Labels from what a network gives: `from_probability` of one map (1, H, W), `from_maps` of three (3, H, W)."""
+    s = settings or InstanceSettings()
+    return dropped(parted(maps, s), maps[0], s, spacing)
+
+
 def from_probability(
     prob: np.ndarray, settings: InstanceSettings | None = None, spacing: float | None = None
 ) -> np.ndarray:
@@ -62,12 +68,7 @@ def from_probability(
     (H, W) int32, 0 = background, contiguous from 1; the foreground is exactly prob ≥ threshold, less the
     nuclei that the settings drop.
     """
-    s = settings or InstanceSettings()
-    foreground = prob >= s.threshold
-    distance = gaussian_filter(distance_transform_edt(foreground).astype(np.float32), s.smooth)
-    distance = np.where(foreground, distance, 0)
-    seeds, _ = label(local_maxima(reconstruction(distance - s.depth, distance)), np.ones((3, 3)))
-    return _kept(watershed(-distance, seeds, mask=foreground), prob, foreground, s, spacing)
+    return nuclei(prob[None], settings, spacing)
 
 
 def from_maps(
@@ -83,28 +84,31 @@ def from_maps(
     their limits: the centre's keeps narrow neighbours apart, the boundary's keeps an angular nucleus whole. Returns
     labels as `from_probability` does; a component without a seed is one nucleus.
     """
-    s = settings or InstanceSettings()
-    foreground = prob >= s.threshold
-    centre, boundary = gaussian_filter(centre, s.smooth), gaussian_filter(boundary, s.smooth)
-    seeds, _ = label(foreground & (centre < s.centre) & (boundary < s.boundary), np.ones((3, 3)))
-    return _kept(watershed(boundary, seeds, mask=foreground), prob, foreground, s, spacing)
+    return nuclei(np.stack([prob, centre, boundary]), settings, spacing)
 
 
-def nuclei(maps: np.ndarray, settings: InstanceSettings | None = None, spacing: float | None = None) -> np.ndarray:
-    """Labels from what a network gives: `from_probability` of one map (1, H, W), `from_maps` of three (3, H, W)."""
+def parted(maps: np.ndarray, settings: InstanceSettings) -> np.ndarray:
+    """The watershed of `nuclei`: labels (H, W) of all objects, none dropped yet."""
     if len(maps) not in (1, 1 + MAPS):
         raise ValueError(f"{len(maps)} maps, expected 1 (probability) or {1 + MAPS} (and distances: centre, boundary)")
+    s, foreground = settings, maps[0] >= settings.threshold
     if len(maps) == 1:
-        return from_probability(maps[0], settings, spacing)
-    return from_maps(maps[0], maps[1], maps[2], settings, spacing)
+        distance = gaussian_filter(distance_transform_edt(foreground).astype(np.float32), s.smooth)
+        distance = np.where(foreground, distance, 0)
+        seeds, _ = label(local_maxima(reconstruction(distance - s.depth, distance)), np.ones((3, 3)))
+        found = watershed(-distance, seeds, mask=foreground)
+    else:
+        centre, boundary = (gaussian_filter(distance, s.smooth) for distance in maps[1:])
+        seeds, _ = label(foreground & (centre < s.centre) & (boundary < s.boundary), np.ones((3, 3)))
+        found = watershed(boundary, seeds, mask=foreground)
+    left = foreground & (found == 0)  # components without a seed of their own
+    return np.where(left, connected(left, connectivity=1) + found.max(), found)
 
 
-def _kept(
-    found: np.ndarray, prob: np.ndarray, foreground: np.ndarray, settings: InstanceSettings, spacing: float | None
+def dropped(
+    found: np.ndarray, prob: np.ndarray, settings: InstanceSettings, spacing: float | None = None
 ) -> np.ndarray:
-    """The labels with the components that got no seed, without the nuclei that the settings drop, numbered anew."""
-    left = foreground & (found == 0)
-    found = np.where(left, connected(left, connectivity=1) + found.max(), found)
+    """Labels (H, W) int32 without the objects that the settings drop, numbered anew from 1."""
     keep = np.bincount(found.ravel()) >= settings.smallest_pixels(spacing)
     if settings.lowest_peak:
         peaks = np.zeros(len(keep))
