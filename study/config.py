@@ -44,7 +44,7 @@ class SamSettings(Frozen):
     """All-in-SAM and its relatives. weights: "shipped" is our mini-SAM, "random" none, else a checkpoint's path."""
 
     kind: Literal["sam"] = "sam"
-    name: Literal["mini", "vit_b", "vit_l", "vit_h"] = "mini"
+    name: Literal["mini", "mini2", "vit_b", "vit_l", "vit_h"] = "mini"
     weights: str = "shipped"
     placement: Literal["all", "late", "none"] = "all"
     reduction: int = 32
@@ -59,7 +59,7 @@ class AnnotatorSettings(Frozen):
     name "ellipse": no SAM, the ellipse inscribed in each box.
     """
 
-    name: Literal["mini", "vit_b", "vit_l", "vit_h", "ellipse"] = "mini"
+    name: Literal["mini", "mini2", "vit_b", "vit_l", "vit_h", "ellipse"] = "mini"
     weights: str = "shipped"
     sha256: str = ""  # of the weights' file, so that other weights are another run; filled in by Profile.run
     boxes: WeakSettings = WeakSettings()

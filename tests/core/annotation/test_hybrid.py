@@ -134,8 +134,7 @@ def test_boxes_are_answered_at_the_hybrids_own_scale(monkeypatch: pytest.MonkeyP
     masks = annotator.annotate(image, boxes)
     low, scores = annotator.low_res(boxes)
     assert (len(masks), low.shape, scores.shape) == (3, (3, 32, 32), (3,))
-    alone, _ = BoxAnnotator(hybrid, field=64, batch=1), annotator
-    assert all(
-        np.array_equal(a.full((100, 120)), m.full((100, 120)))
-        for a, m in zip(alone.annotate(image, boxes), masks, strict=True)
-    )
+    alone = BoxAnnotator(hybrid, field=64, batch=1)
+    alone.set_image(image)
+    assert np.allclose(alone.low_res(boxes)[0], low, atol=1e-5)  # every box has its own window's detail
+    assert np.abs(low[0] - low[1]).max() > 1e-3

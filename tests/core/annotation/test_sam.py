@@ -39,7 +39,7 @@ def test_mini_is_made_of_the_same_modules_at_its_own_sizes() -> None:
 
 
 def test_an_unknown_model_names_those_there_are() -> None:
-    with pytest.raises(ValueError, match=r"vit_x.*mini, vit_b, vit_l, vit_h"):
+    with pytest.raises(ValueError, match=r"vit_x.*mini, mini2, vit_b, vit_l, vit_h"):
         sams.build("vit_x")
 
 
