@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-import matplotlib as mpl
+import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
@@ -30,25 +30,10 @@ from study.tables import NotRun
 WIDTH = 5.2  # inches of a figure: legible on a phone
 
 
-@dataclass(frozen=True)
-class Mode:
-    """A page's colours. The eight of `cycle` differ by at least 28 (CIE76) for normal, protan and deutan vision."""
-
-    name: str
-    page: str
-    ink: str
-    faint: str
-    cycle: tuple[str, ...]
-
-
-LIGHT = Mode(
-    *("light", "#ffffff", "#1f2328", "#d5d9df"),
-    ("#2b82ff", "#d6791f", "#1f1c8b", "#46a26c", "#5b4a02", "#f152b6", "#004860", "#363022"),
-)
-DARK = Mode(
-    *("dark", "#121212", "#e6e8eb", "#3c434d"),
-    ("#64d4fd", "#d6510a", "#7e4dfc", "#3afb8d", "#f8ce23", "#cc3964", "#2f76b5", "#d3eee8"),
-)
+# eight colours for light and eight for dark pages; any two differ by 28 (CIE76) for normal, protan and deutan vision
+LIGHT = ("#2b82ff", "#d6791f", "#1f1c8b", "#46a26c", "#5b4a02", "#f152b6", "#004860", "#363022")
+DARK = ("#64d4fd", "#d6510a", "#7e4dfc", "#3afb8d", "#f8ce23", "#cc3964", "#2f76b5", "#d3eee8")
+MODES = {"light": ("#ffffff", "#1f2328", "#d5d9df", LIGHT), "dark": ("#121212", "#e6e8eb", "#3c434d", DARK)}
 
 
 @dataclass(frozen=True)
@@ -134,33 +119,44 @@ def figure(key: str, alt: str) -> Callable[[Callable[[], Figure]], None]:
 
     def show(draw: Callable[[], Figure]) -> None:
         markup = ""
-        for mode in (LIGHT, DARK):
-            with sns.axes_style("whitegrid", _style(mode)), sns.color_palette(mode.cycle):
-                mpl.rcParams["svg.hashsalt"] = key  # the same bytes from the same numbers
-                markup += _image(draw(), mode, alt)
+        for name, (page, ink, faint, colours) in MODES.items():
+            with sns.axes_style("whitegrid", _style(page, ink, faint)), sns.color_palette(colours):
+                plt.rcParams["svg.hashsalt"] = key  # the same bytes from the same numbers
+                content = _saved(draw(), format="svg", bbox_inches="tight", transparent=True, metadata={"Date": None})
+            # outside the book, which shows the one that suits the page, the light one alone is seen
+            style = f"background: {page}" if name == "light" else "display: none"
+            markup += _image(content, "svg+xml", alt, f'class="in-{name}" style="{style}"')
         glue(key, _Shown(markup, alt))
 
     return show
 
 
-def _style(mode: Mode) -> dict[str, object]:
-    ink = ("text.color", "axes.labelcolor", "xtick.color", "ytick.color")
-    return dict.fromkeys(ink, mode.ink) | {
-        "axes.edgecolor": mode.faint,
-        "grid.color": mode.faint,
-        "patch.edgecolor": mode.page,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-    }
+def photograph(key: str, alt: str, dpi: int = 100) -> Callable[[Callable[[], Figure]], None]:
+    """Decorate a function that draws a figure of pictures: glued once, as a JPEG on white."""
+
+    def show(draw: Callable[[], Figure]) -> None:
+        smaller = {"quality": 75, "optimize": True}
+        content = _saved(draw(), format="jpg", dpi=dpi, facecolor="white", pil_kwargs=smaller)
+        glue(key, _Shown(_image(content, "jpeg", alt), alt))
+
+    return show
 
 
-def _image(drawn: Figure, mode: Mode, alt: str) -> str:
-    """An <img> of the figure as SVG. Outside the book, which has both modes' style, the light one alone is seen."""
+def _style(page: str, ink: str, faint: str) -> dict[str, object]:
+    written = ("text.color", "axes.labelcolor", "xtick.color", "ytick.color")
+    colours = dict.fromkeys(written, ink) | {"axes.edgecolor": faint, "grid.color": faint, "patch.edgecolor": page}
+    return {**colours, "axes.spines.top": False, "axes.spines.right": False}
+
+
+def _saved(drawn: Figure, **options: Any) -> bytes:
     buffer = io.BytesIO()
-    drawn.savefig(buffer, format="svg", bbox_inches="tight", transparent=True, metadata={"Date": None})
-    source = f"data:image/svg+xml;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-    style = "display: none" if mode is DARK else f"background: {mode.page}"
-    return f'<img class="in-{mode.name}" alt="{html.escape(alt)}" src="{source}" style="{style}">'
+    drawn.savefig(buffer, **options)
+    plt.close(drawn)
+    return buffer.getvalue()
+
+
+def _image(content: bytes, kind: str, alt: str, more: str = "") -> str:
+    return f'<img alt="{html.escape(alt)}" src="data:image/{kind};base64,{base64.b64encode(content).decode()}" {more}>'
 
 
 def table(key: str, frame: pd.DataFrame, data: pd.DataFrame | None = None, text: int = 1, again: str = "") -> None:

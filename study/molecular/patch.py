@@ -14,6 +14,7 @@ from allinsam_core.data.errors import DataError
 
 CellType = Literal["podocyte", "mesangial"]
 CELL_TYPES: tuple[CellType, ...] = get_args(CellType)
+METRICS = ("f1_pixel_macro", "f1_instance_50")  # what Table 1's rows are scored by
 Marker = Literal["WT1", "GATA3", "DAPI"]
 MARKERS: tuple[Marker, ...] = get_args(Marker)
 MARKER_OF: dict[CellType, Marker] = {"podocyte": "WT1", "mesangial": "GATA3"}  # paper §4.1

@@ -28,8 +28,6 @@ from study.molecular.config import MolecularConfig, MolecularProfile
 from study.molecular.patch import Patch
 from study.run import parameters
 
-METRICS = ("f1_pixel_macro", "f1_instance_50")
-
 
 def execute_grid(
     profile: MolecularProfile,

@@ -14,8 +14,8 @@ from allinsam_core.metrics.stats import Equivalence, Interval, PairedTest
 from study import records
 from study.audit.published import CellScores
 from study.audit.published import table1 as published_table1
-from study.molecular.patch import CELL_TYPES, CellType
-from study.molecular.run import METRICS
+from study.molecular.patch import CELL_TYPES, METRICS, CellType
+from study.tables import NotRun
 
 METHOD_NAMES = {
     "mocl": "MOCL",
@@ -69,8 +69,8 @@ class Comparison:
 def collect(results: Path, profile: str, arm: str = "table1") -> pd.DataFrame:
     """All rows of all finished runs of a profile: one line per run and test patch. arm: as in MolecularConfig.
 
-    Raises ValueError, saying what to run, when there is no finished run, when two runs stand for the same cell and
-    seed, and when two runs of a cell type were scored on different test patches.
+    Raises NotRun, saying what to run, when there is no finished run; ValueError when two runs stand for the same cell
+    and seed, and when two runs of a cell type were scored on different test patches.
     """
     frames: list[pd.DataFrame] = []
     seen: dict[tuple[Any, ...], Path] = {}
@@ -88,7 +88,7 @@ def collect(results: Path, profile: str, arm: str = "table1") -> pd.DataFrame:
         own = pd.read_csv(path.with_name("rows.csv"))
         frames.append(own.assign(**place, run=record["run_id"], simulated=record["simulated"]))
     if not frames:
-        raise ValueError(
+        raise NotRun(
             f"{results / profile / arm}: no finished run; `make study-table1 PROFILE={profile}` makes them"
         )
     return pd.concat(frames, ignore_index=True)
