@@ -14,6 +14,7 @@ from study.tools.data import app as data
 from study.tools.notebook import app as notebook
 from study.tools.score import command as score
 from study.tools.segment import segment
+from study.tools.train import train
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_show_locals=False, help=__doc__)
 app.add_typer(data, name="data")
@@ -22,6 +23,7 @@ app.add_typer(notebook, name="notebook")
 app.command("annotate")(annotate)
 app.command("segment")(segment)
 app.command("score")(score)
+app.command("train")(train)
 
 
 @app.command()
