@@ -22,7 +22,7 @@ class Nuclei:
     instances: (H, W) int32, 0 = background. labels: (N,) int64, the values present, increasing; classes, confidence:
     N strings ("" = none) and (N,) float32 in [0, 1], in that order. A confidence is the mean probability over a
     nucleus's pixels; of `annotate`, SAM's predicted IoU. spacing: µm per pixel. probability: (C, H, W) float32, one map
-    a class, a nucleus from 0.5 on; None from `annotate`.
+    a class, a nucleus from 0.5 on; `annotate` gives none (C = 0).
     """
 
     instances: np.ndarray
@@ -30,7 +30,7 @@ class Nuclei:
     classes: tuple[str, ...]
     confidence: np.ndarray
     spacing: float
-    probability: np.ndarray | None = None
+    probability: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,8 @@ def annotate(
     instances, rows = merge(masks, (image.shape[0], image.shape[1]))
     rows = rows[rows["kept"] > 0]
     labels, score = rows["instance"].to_numpy(np.int64), rows["score"].to_numpy(np.float32)
-    return Nuclei(instances.astype(np.int32), labels, ("",) * len(rows), score, spacing)
+    maps = np.zeros((0, *instances.shape), np.float32)
+    return Nuclei(instances.astype(np.int32), labels, ("",) * len(rows), score, spacing, maps)
 
 
 def score(found: np.ndarray, truth: np.ndarray) -> Scores:

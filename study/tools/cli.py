@@ -23,6 +23,10 @@ ELSEWHERE = {
         "study.tools.segment:segment",
         "Find all nuclei of an image: probability, instance map, GeoJSON and a picture.",
     ),
+    "train": (
+        "study.tools.train:train",
+        "Train All-in-SAM on your own annotated images; killed, the same call goes on where it stopped.",
+    ),
     "score": (
         "study.tools.score:command",
         "Score predictions (label map, mask or probability map; png, tif, npy) against the truth.",

@@ -56,9 +56,8 @@ def test_a_model_file_segments_as_the_model_in_memory_did(tmp_path: Path, mocl: 
     assert again.about.model_dump_json() == model.about.model_dump_json()
     assert (again.about.classes, again.about.licence, again.about.spacing) == (("a", "b"), "CC0", 0.25)
     first, second = (allinsam_core.segment(both[1].image, m, spacing=0.25) for m in (model, again))
-    assert first.probability is not None
     assert first.probability.shape == (2, 64, 64)
-    assert np.array_equal(first.probability, second.probability)  # type: ignore[arg-type]
+    assert np.array_equal(first.probability, second.probability)
     untrained = allinsam_core.load("mini").probability(both[1].image, 0.25)
     assert not np.allclose(untrained[0], first.probability[0], atol=0.01)
     assert [h["losses"][0][0] for h in again.about.record["training"].values()] == [0, 0]

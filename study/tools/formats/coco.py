@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from study.tools.formats.areas import from_coco
 from study.tools.formats.entries import Boxes, Entry, at_most, collect
 
 
@@ -31,7 +32,8 @@ def boxes(content: dict[str, Any], path: Path, image: str | None) -> Boxes:
             continue
         kind = annotation.get("category_id")
         label = names.get(kind, "") if isinstance(kind, int | str) else ""
-        entries.append(Entry(_sides(annotation, path, where), str(annotation.get("id", index)), label))
+        area = from_coco(annotation.get("segmentation"), f"{path}: {where}")
+        entries.append(Entry(_sides(annotation, path, where), str(annotation.get("id", index)), label, area))
     return collect(entries, path)
 
 

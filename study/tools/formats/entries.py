@@ -8,21 +8,29 @@ from pathlib import Path
 
 import numpy as np
 
+from study.tools.formats.outline import Area
+
 MAX_BYTES = 256 * 2**20  # of a file, and of an archive once unpacked
 MAX_ENTRIES = 200_000
 
 
 @dataclass(frozen=True, eq=False)
 class Boxes:
-    """xyxy: (N, 4) float32, XYXY pixels, half-open. names, classes: a string per box, "" where there is none."""
+    """xyxy: (N, 4) float32, XYXY pixels, half-open. names, classes: a string per box, "" where there is none.
+
+    areas: what each annotation encloses, None where the file holds its box only; () where none does.
+    """
 
     xyxy: np.ndarray
     names: tuple[str, ...]
     classes: tuple[str, ...]
     source: str = ""
+    areas: tuple[Area | None, ...] = ()
 
     def __post_init__(self) -> None:
-        if not (self.xyxy.shape == (len(self.names), 4) and len(self.names) == len(self.classes)):
+        if not (self.xyxy.shape == (len(self.names), 4) and len(self.names) == len(self.classes)) or (
+            self.areas and len(self.areas) != len(self.names)
+        ):
             raise ValueError(
                 f"{self.source or 'boxes'}: {self.xyxy.shape} coordinates, {len(self.names)} names and "
                 f"{len(self.classes)} classes; expected (N, 4), N and N"
@@ -39,18 +47,20 @@ class Boxes:
 
 @dataclass(frozen=True)
 class Entry:
-    """One box of a file: sides XYXY, its name and class."""
+    """One box of a file: sides XYXY, its name and class, and the area enclosed where the file holds an outline."""
 
     sides: Sequence[float]
     name: str = ""
     kind: str = ""
+    area: Area | None = None
 
 
 def collect(entries: Sequence[Entry], path: Path) -> Boxes:
     """The entries of one file as arrays; too many are an error."""
     at_most(len(entries), path)
     sides = np.array([e.sides for e in entries], dtype=np.float32).reshape(-1, 4)
-    return Boxes(sides, tuple(e.name for e in entries), tuple(e.kind for e in entries), str(path))
+    names, kinds, areas = (tuple(getattr(e, field) for e in entries) for field in ("name", "kind", "area"))
+    return Boxes(sides, names, kinds, str(path), areas)
 
 
 def at_most(count: int, path: Path) -> None:

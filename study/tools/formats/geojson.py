@@ -11,6 +11,7 @@ import numpy as np
 import shapely
 
 from allinsam_core.atomic import replacing
+from study.tools.formats.areas import from_rings
 from study.tools.formats.entries import Boxes, Entry, at_most, bounds, collect
 from study.tools.formats.outline import outlines
 
@@ -66,7 +67,8 @@ def _entry(feature: Any, path: Path, index: int) -> Entry:
     label = properties.get("classification", "")
     if isinstance(label, dict):
         label = label.get("name") or "/".join(map(str, label.get("names", ())))
-    return Entry(sides, str(properties.get("name") or feature.get("id") or ""), str(label or ""))
+    area = from_rings(polygons, f"{path}: {where}")
+    return Entry(sides, str(properties.get("name") or feature.get("id") or ""), str(label or ""), area)
 
 
 def write_geojson(

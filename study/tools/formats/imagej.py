@@ -13,6 +13,7 @@ import shapely
 from roifile import ROI_SUBTYPE, ROI_TYPE, ImagejRoi
 
 from allinsam_core.atomic import replacing
+from study.tools.formats.areas import from_paths
 from study.tools.formats.entries import MAX_BYTES, Boxes, Entry, at_most, bounds, collect
 from study.tools.formats.outline import Area, outlines
 
@@ -71,11 +72,12 @@ def _entry(data: bytes, path: Path, label: str) -> Entry:
     try:
         roi = ImagejRoi.frombytes(data)
         sides = _sides(roi, path, where)
+        area = from_paths(roi.coordinates(multi=True), f"{path}: {where}")
     except _Unsuitable:
         raise
     except _UNREADABLE as error:
         raise ValueError(f"{path}: {where}: not a readable ImageJ ROI ({error}); save it again from ImageJ") from error
-    return Entry(sides, roi.name or label, f"group {roi.group}" if roi.group else "")
+    return Entry(sides, roi.name or label, f"group {roi.group}" if roi.group else "", area)
 
 
 class _Unsuitable(ValueError):
