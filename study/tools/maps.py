@@ -1,24 +1,13 @@
-"""Reading segmentation maps and telling label maps, masks and probability maps apart.
+"""Segmentation maps: files as one plane of values, and planes read as masks, labels or probabilities.
 
-The rule of ``recognise``, in this order:
-
-1. bool, or only the values 0 and 1, or only 0 and the dtype's largest integer: **binary**.
-2. float within [0, 1]: **probability**; float with only whole numbers ≥ 0: **labels**.
-3. integers wider than 8 bits: **labels**.
-4. 8-bit integers could be either. **labels** if the values are those of a numbering (at least a quarter of
-1..max
-   occurs) and each of them is about one region (at most 2 equal-valued 4-connected regions per value);
-   otherwise **probability**, 255 = 1.
-
-A folder is of one kind (``common_kind``): among label or probability maps, one that happens to hold only two
-values is read like the others. An explicit kind overrides the rule.
+What a map holds is decided in `study.tools.kinds`. A palette and TIFF's WhiteIsZero say how values are shown, so they
+change no value; only where a palette leaves open which value is the background is the file refused.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import tifffile
@@ -26,7 +15,9 @@ from PIL import Image
 from scipy import ndimage
 from skimage.measure import label
 
-Kind = Literal["labels", "binary", "probability"]
+from study.tools import kinds
+from study.tools.kinds import Finding, Kind
+
 SUFFIXES = (".png", ".tif", ".tiff", ".npy")
 
 
@@ -43,51 +34,80 @@ def read(path: Path) -> np.ndarray:
         raise ValueError(f"{path}: no such file")
     try:
         if suffix == ".npy":
-            values = np.load(path, allow_pickle=False)
+            values = np.array(np.load(path, mmap_mode="r", allow_pickle=False))
+            palette = None
         elif suffix == ".png":
-            values = _read_png(path)
+            values, palette = _read_png(path)
         else:
-            values = tifffile.imread(path)
+            values, palette = _read_tiff(path)
     except Exception as error:  # decoders raise whatever they like on broken files
         raise ValueError(f"{path}: cannot be read as {suffix} ({error}); write the file again") from error
-    return _plane(np.asarray(values), path)
+    values = _plane(values, path)
+    return values if palette is None else _through_palette(values, palette, path)
 
 
-def recognise(values: np.ndarray, path: Path) -> Kind:
-    """The kind of one (H, W) map by the module's rule; path is for the error on values that fit no kind."""
-    if values.dtype == bool:
-        return "binary"
-    if values.dtype.kind not in "iuf":
-        raise ValueError(f"{path}: dtype {values.dtype}, expected bool, integer or float")
-    low, high = values.min(), values.max()
-    if not (low >= 0 and np.isfinite(high)):  # NaN fails too
-        raise ValueError(f"{path}: values from {low} to {high}, expected finite values ≥ 0 with 0 = background")
-    top = 1 if values.dtype.kind == "f" else np.iinfo(values.dtype).max
-    if any(np.all((values == 0) | (values == foreground)) for foreground in (1, top)):
-        return "binary"
-    if values.dtype.kind == "f":
-        if high <= 1:
-            return "probability"
-        if np.all(values == np.floor(values)):
-            return "labels"
-        raise ValueError(f"{path}: {values.dtype} up to {high}, expected probabilities in [0, 1] or whole labels")
-    if values.dtype.itemsize > 1 or _is_numbering(values):
-        return "labels"
-    return "probability"
+def _read_png(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """The stored values and the palette, (N, 3) uint8, if there is one."""
+    with Image.open(path) as image:
+        colours = image.getpalette("RGB") if image.mode == "P" else None
+        return np.asarray(image), None if colours is None else np.array(colours, np.uint8).reshape(-1, 3)
 
 
-def common_kind(kinds: Mapping[Path, Kind]) -> Kind:
-    """The one kind of a folder's files; ValueError naming two if label and probability maps are mixed."""
-    found = set(kinds.values())
-    if {"labels", "probability"} <= found:
-        labels, prob = (next(p for p, k in kinds.items() if k == kind) for kind in ("labels", "probability"))
+def _read_tiff(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    with tifffile.TiffFile(path) as tiff:
+        page = tiff.pages.first
+        if page.photometric != tifffile.PHOTOMETRIC.PALETTE or page.colormap is None:
+            return tiff.asarray(), None
+        return tiff.asarray(), (page.colormap.T >> (8 if page.colormap.max() > 255 else 0)).astype(np.uint8)
+
+
+def _through_palette(values: np.ndarray, palette: np.ndarray, path: Path) -> np.ndarray:
+    """What the numbers of an indexed picture stand for.
+
+    A palette of rising greys holds the values themselves (a picture reduced to its own greys). One that inverts all
+    256 greys and one of colours only show the numbers. Where another number than 0 is black, the picture may have been
+    reduced to colours in any order, and nothing says which number is the background.
+    """
+    used = np.unique(values)
+    if used[-1] >= len(palette):
+        raise ValueError(f"{path}: value {used[-1]} has none of the palette's {len(palette)} colours; write it again")
+    shown = palette[used].astype(int)
+    grey = bool((shown == shown[:, :1]).all())
+    if grey and (np.diff(shown[:, 0]) > 0).all() and (used[0] > 0 or shown[0, 0] == 0):
+        return palette[values, 0]
+    if len(palette) == 256 and (palette == np.arange(255, -1, -1)[:, None]).all():
+        return values
+    if grey or (shown[used > 0].sum(axis=1) == 0).any():
         raise ValueError(
-            f"{labels} looks like a label map, {prob} like a probability map; expected one kind: state it with --kind"
+            f"{path}: the palette shows value {used[0]} as {shown[0].tolist()} and value {used[-1]} as "
+            f"{shown[-1].tolist()}: which is the background cannot be told; save the map without a palette, 0 outside"
         )
-    for kind in ("labels", "probability"):
-        if kind in found:
-            return kind
-    return "binary"
+    return values
+
+
+def _plane(values: np.ndarray, path: Path) -> np.ndarray:
+    """(H, W) of an array with colours or axes of length one. Transparency, which may be the mask, is refused."""
+    shape = values.shape
+    if values.ndim == 3 and shape[2] in (2, 4) and np.ptp(values[..., -1]) > 0:
+        what = "are all one colour, the mask may be" if not np.ptp(values[..., :-1]) else "differ, and so does what is"
+        raise ValueError(f"{path}: its pixels {what} in the alpha channel; save the map as one plane without alpha")
+    if values.ndim == 3 and shape[2] in (2, 3, 4):
+        colours = values[..., :-1] if shape[2] in (2, 4) else values
+        if (colours == colours[..., :1]).all():
+            values = values[..., 0]
+    if values.ndim > 2:
+        values = values.squeeze()
+    if values.ndim != 2 or values.size == 0:
+        raise ValueError(f"{path}: shape {shape}, expected one plane (H, W); save the map without colours")
+    return values
+
+
+def as_mask(values: np.ndarray, path: Path) -> np.ndarray:
+    """(H, W) bool: what is not 0; of grey levels, as a resized mask has them, what is at least half of the scale."""
+    finding = kinds.recognise(values, path)
+    if finding.kind == "probability":
+        return as_probability(values, path) >= 0.5
+    return values >= finding.high / 2 if finding.possible == {"probability"} else values != 0
 
 
 def as_labels(values: np.ndarray, path: Path) -> np.ndarray:
@@ -101,43 +121,45 @@ def as_labels(values: np.ndarray, path: Path) -> np.ndarray:
     return values.astype(np.int64)
 
 
-def as_probability(values: np.ndarray, path: Path) -> np.ndarray:
-    """A map read as probability: (H, W) float in [0, 1]; 8-bit values are divided by 255."""
-    if values.dtype == np.uint8:
-        return values / np.float32(255)
-    if values.dtype.kind in "bf" and values.min() >= 0 and values.max() <= 1:
-        return values.astype(np.float32) if values.dtype.kind == "b" else values
+def as_instances(values: np.ndarray, kind: Kind, path: Path) -> np.ndarray:
+    """(H, W) integer labels of a label map, of the components of a mask, or of those of each class of a class map."""
+    if kind == "labels":
+        return as_labels(values, path)
+    if kind == "classes":
+        return label(as_labels(values, path), background=0, connectivity=1)
+    return components(as_mask(values, path))
+
+
+def as_probability(values: np.ndarray, path: Path, one: float | None = None) -> np.ndarray:
+    """A map read as probability: (H, W) float in [0, 1]. one: what means 1, by default decided from this map alone."""
+    if one is None:
+        one = scale({path: kinds.recognise(values, path)})
+    one = {"uint8": 255.0, "bool": 1.0}.get(values.dtype.name, one)
+    if values.min() >= 0 and values.max() <= one:
+        return values if one == 1 and values.dtype.kind == "f" else values / np.float32(one)
     raise ValueError(
-        f"{path}: {values.dtype} from {values.min()} to {values.max()}, "
-        "expected probabilities: 8-bit, or float in [0, 1]"
+        f"{path}: {values.dtype} from {values.min()} to {values.max()}, expected probabilities from 0 to {one:g}"
+    )
+
+
+def scale(findings: Mapping[Path, Finding]) -> float:
+    """The value that means 1 in the probability maps of a folder: 255 where all are 8-bit, else from the highest."""
+    wide = {path: found for path, found in findings.items() if found.dtype.name not in ("uint8", "bool")}
+    if not wide:
+        return 255.0
+    path, highest = max(wide.items(), key=lambda item: item[1].high)
+    if len({found.dtype.kind for found in wide.values()}) > 1:
+        raise ValueError(f"{path}: {highest.dtype}, others of another type; expected probability maps of one type")
+    if highest.dtype.kind == "f" and highest.high <= 1:
+        return 1.0
+    if 128 <= highest.high <= 255 or 32768 <= highest.high <= 65535:
+        return 255.0 if highest.high <= 255 else 65535.0
+    raise ValueError(
+        f"{path}: {highest.dtype} up to {highest.high:g}, expected probabilities: floating point in [0, 1], or numbers "
+        "that reach half of 255 or of 65535; divide by the number that means 1 and save as floating point"
     )
 
 
 def components(mask: np.ndarray) -> np.ndarray:
     """(H, W) int32 labels of the 4-connected components of an (H, W) bool mask."""
     return ndimage.label(mask)[0]
-
-
-def _read_png(path: Path) -> np.ndarray:
-    with Image.open(path) as image:
-        if image.mode == "P":  # a palette of greys holds values, one of colours shows labels
-            palette = np.reshape(np.array(image.getpalette("RGB"), dtype=np.uint8), (-1, 3))
-            return np.asarray(image.convert("L") if (palette == palette[:, :1]).all() else image)
-        return np.asarray(image)
-
-
-def _plane(values: np.ndarray, path: Path) -> np.ndarray:
-    shape = values.shape
-    if values.ndim == 3 and shape[2] in (3, 4) and (values[..., :3] == values[..., :1]).all():
-        values = values[..., 0]
-    if values.ndim > 2:
-        values = values.squeeze()
-    if values.ndim != 2 or values.size == 0:
-        raise ValueError(f"{path}: shape {shape}, expected one plane (H, W); save the map without colours")
-    return values
-
-
-def _is_numbering(values: np.ndarray) -> bool:
-    present = np.flatnonzero(np.bincount(values.ravel())[1:]) + 1
-    _, regions = label(values, background=0, connectivity=1, return_num=True)
-    return 4 * len(present) >= present[-1] and regions <= 2 * len(present)

@@ -14,19 +14,15 @@ import numpy as np
 import typer
 
 from allinsam_core.metrics import instance, pixel
-from study.tools import maps
+from study.tools import kinds, maps
+from study.tools.pairs import find
 
 Instances = Callable[[np.ndarray, float], np.ndarray]
 HEADLINE = ("dice", "jaccard", "iou_column", "auc", "aji_kumar", "aji_plus", "pq", "f1_instance_50")
 
 
-class PredictionKind(StrEnum):
-    """How prediction files are read; auto applies the rule of `study.tools.maps`."""
-
-    auto = "auto"
-    labels = "labels"
-    binary = "binary"
-    probability = "probability"
+TruthKind = StrEnum("TruthKind", ["auto", "binary", "labels", "classes"])
+PredictionKind = StrEnum("PredictionKind", ["auto", "binary", "labels", "classes", "probability"])
 
 
 def components_above(prob: np.ndarray, threshold: float) -> np.ndarray:
@@ -40,43 +36,44 @@ def score(
     *,
     threshold: float = 0.5,
     kind: str = "auto",
+    truth_kind: str = "auto",
     eight_bit: bool = False,
     instances: Instances = components_above,
 ) -> dict[str, Any]:
     """Score prediction files against truth files.
 
-    pred, truth: two files, or two folders whose png, tif, tiff and npy files are matched by stem. kind: how
-    the predictions are read ("auto", "labels", "binary", "probability"). Truth is a label map or a mask.
-    threshold and eight_bit: as in `pixel.evaluate`. instances: from an (H, W) probability map and the
-    threshold to (H, W) labels; used for probability maps only. Masks, also as truth, become instances by
-    4-connected components. AUC and best_f1 of label maps and masks are those of the binary map.
+    pred, truth: two files, or two folders whose png, tif, tiff and npy files are matched by name (`pairs`). kind,
+    truth_kind: what the files hold ("binary", "labels", "classes", and "probability" for predictions); "auto" decides
+    (`kinds`) or asks. threshold and eight_bit: as in `pixel.evaluate`. instances: from an (H, W) probability map and
+    the threshold to (H, W) labels; used for probability maps only. Masks become instances by 4-connected components,
+    class maps by those of each class. AUC and best_f1 of whatever is no probability are those of the binary map.
 
     Returns what JSON can hold, undefined values as None: "images" (name → every field of PixelScores and
-    InstanceScores), "mean" (over the images where the value is defined), "threshold", and "prediction" and
-    "truth" (what the files were taken for). Raises ValueError naming the file on anything unmatched or
-    unreadable.
+    InstanceScores), "mean" (over the images where the value is defined), "threshold", "prediction" and "truth" (what
+    the files were taken for) and "left_out" (files that are no maps). Raises ValueError naming the file on anything
+    unmatched, unreadable or undecided.
     """
-    pairs = _pairs(Path(pred), Path(truth))
-    pred_kinds, truth_kinds = (_kinds(files) for files in zip(*pairs.values(), strict=True))
-    pred_kind = maps.common_kind(pred_kinds) if kind == "auto" else PredictionKind(kind).value
-    # a truth map that is not a mask is a label map, whatever its 8-bit values look like
-    truth_kind = "binary" if set(truth_kinds.values()) == {"binary"} else "labels"
+    pairs = find(Path(pred), Path(truth), kind == "probability")
+    pred_files, truth_files = zip(*pairs.files.values(), strict=True)
+    pred_kind = _kind(pred_files, kind, "--kind", kinds.KINDS)
+    true_kind = _kind(truth_files, truth_kind, "--truth-kind", kinds.KINDS[:3])
+    one = maps.scale(_findings(pred_files)) if pred_kind == "probability" else None
     rows: dict[str, dict[str, float]] = {}
-    for name, (pred_file, truth_file) in pairs.items():
+    for name, (pred_file, truth_file) in pairs.files.items():
         predicted, true = maps.read(pred_file), maps.read(truth_file)
         if predicted.shape != true.shape:
             raise ValueError(
                 f"{pred_file} is {_size(predicted)} and {truth_file} is {_size(true)} (height × width), "
                 "expected the same size; resize the prediction"
             )
-        true = maps.components(true != 0) if truth_kind == "binary" else maps.as_labels(true, truth_file)
         if pred_kind == "probability":
-            prob = maps.as_probability(predicted, pred_file)
+            prob = maps.as_probability(predicted, pred_file, one)
             prob = np.floor(prob * 255.0 + 0.5) / 255 if eight_bit else prob
             labels = instances(prob, threshold)
         else:
-            prob = predicted != 0
-            labels = maps.components(prob) if pred_kind == "binary" else maps.as_labels(predicted, pred_file)
+            labels = maps.as_instances(predicted, pred_kind, pred_file)
+            prob = labels != 0
+        true = maps.as_instances(true, true_kind, truth_file)
         pixels = pixel.evaluate(prob, true, threshold, eight_bit=eight_bit)
         rows[name] = asdict(pixels) | asdict(instance.evaluate(labels, true))
     return {
@@ -84,71 +81,55 @@ def score(
         "mean": {field: _mean(row[field] for row in rows.values()) for field in next(iter(rows.values()))},
         "threshold": threshold,
         "prediction": _said(pred_kind, threshold, instances),
-        "truth": _said(truth_kind, threshold),
+        "truth": _said(true_kind, threshold),
+        "left_out": [str(path) for path in pairs.left_out],
     }
 
 
 def command(
-    pred: Annotated[Path, typer.Argument(help="Prediction: a file, or a folder matched to TRUTH by stem.")],
-    truth: Annotated[Path, typer.Argument(help="Truth: a label map or mask, or a folder of them.")],
+    pred: Annotated[Path, typer.Argument(help="Prediction: a file, or a folder matched to TRUTH by name.")],
+    truth: Annotated[Path, typer.Argument(help="Truth: a label map, mask or class map, or a folder of them.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print every metric of every image.")] = False,
     threshold: Annotated[float, typer.Option(min=0, max=1, help="Foreground is probability ≥ this.")] = 0.5,
     kind: Annotated[
         PredictionKind,
         typer.Option(
-            help="What the prediction files hold. auto: bool, {0, 1} or {0, max} is a mask; float in [0, 1] "
-            "a probability map; wider integers labels; 8-bit labels if numbered with one region per value, "
-            "else a probability map (255 = 1)."
+            help="What the prediction files hold. auto: two values are a mask; one region per value, labels; few small "
+            "values of many regions, classes; floats in [0, 1] or many grey levels, probabilities (255 or 65535 = 1); "
+            "it asks where that leaves two readings."
         ),
     ] = PredictionKind.auto,
+    truth_kind: Annotated[
+        TruthKind, typer.Option(help="What the truth files hold; auto decides as for predictions.")
+    ] = TruthKind.auto,
     eight_bit: Annotated[
         bool, typer.Option("--eight-bit", help="Round probabilities to 8 bits first, as saved maps are.")
     ] = False,
 ) -> None:
-    """Score predictions (label map, mask or probability map; png, tif, npy) against the truth."""
+    """Score predictions (label map, mask, class map or probability map; png, tif, npy) against the truth."""
     try:
-        result = score(pred, truth, threshold=threshold, kind=kind.value, eight_bit=eight_bit)
+        result = score(
+            pred, truth, threshold=threshold, kind=kind.value, truth_kind=truth_kind.value, eight_bit=eight_bit
+        )
     except ValueError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
+    if result["left_out"]:
+        typer.echo(f"left out, as no {', '.join(maps.SUFFIXES)}: {', '.join(result['left_out'])}", err=True)
     typer.echo(json.dumps(result, indent=1, allow_nan=False) if as_json else _table(result))
 
 
-def _pairs(pred: Path, truth: Path) -> dict[str, tuple[Path, Path]]:
-    """Name → (prediction file, truth file), sorted by name."""
-    for path in (pred, truth):
-        if not path.exists():
-            raise ValueError(f"{path}: no such file or folder")
-    if pred.is_dir() != truth.is_dir():
-        folder, file = (pred, truth) if pred.is_dir() else (truth, pred)
-        raise ValueError(f"{folder} is a folder and {file} a file, expected two files or two folders")
-    if not pred.is_dir():
-        return {pred.stem: (pred, truth)}
-    pred_files, truth_files = _by_stem(pred), _by_stem(truth)
-    alone = [str(pred_files[stem]) for stem in sorted(pred_files.keys() - truth_files.keys())]
-    alone += [str(truth_files[stem]) for stem in sorted(truth_files.keys() - pred_files.keys())]
-    if alone:
-        raise ValueError(
-            f"{len(alone)} file(s) without a partner of the same stem: {', '.join(alone)}; "
-            "rename or remove them so that every file has one"
-        )
-    return {stem: (pred_files[stem], truth_files[stem]) for stem in sorted(pred_files)}
+def _kind(files: Iterable[Path], stated: str, option: str, allowed: tuple[kinds.Kind, ...]) -> kinds.Kind:
+    """The kind that was stated, else what the files are taken for."""
+    if stated == "auto":
+        return kinds.common(_findings(files), option, allowed)
+    if stated not in allowed:
+        raise ValueError(f"{option} is {stated!r}, expected auto or one of {', '.join(allowed)}")
+    return stated
 
 
-def _by_stem(folder: Path) -> dict[str, Path]:
-    files: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in maps.SUFFIXES and not path.name.startswith("."):
-            if path.stem in files:
-                raise ValueError(f"{files[path.stem]} and {path} have one stem, expected one file per image")
-            files[path.stem] = path
-    if not files:
-        raise ValueError(f"{folder}: no {', '.join(maps.SUFFIXES)} file in this folder")
-    return files
-
-
-def _kinds(files: Iterable[Path]) -> dict[Path, maps.Kind]:
-    return {file: maps.recognise(maps.read(file), file) for file in files}
+def _findings(files: Iterable[Path]) -> dict[Path, kinds.Finding]:
+    return {file: kinds.recognise(maps.read(file), file) for file in files}
 
 
 def _said(kind: str, threshold: float, instances: Instances = components_above) -> str:
@@ -157,6 +138,8 @@ def _said(kind: str, threshold: float, instances: Instances = components_above) 
         return "labels: every nonzero value is one nucleus"
     if kind == "binary":
         return "binary: nuclei are its 4-connected components"
+    if kind == "classes":
+        return "classes: nuclei are the 4-connected components of each class"
     if instances is components_above:
         return f"probability: nuclei are the 4-connected components of probability ≥ {threshold:g}"
     return f"probability: nuclei by {getattr(instances, '__name__', instances)}, threshold {threshold:g}"

@@ -1,4 +1,4 @@
-"""Files in, arrays out unchanged; and the rule that tells labels, masks and probabilities apart."""
+"""Files in, arrays out unchanged; and arrays read as labels, masks or probabilities."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_unreadable_files_are_named(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"not an image")
     for name, message in {
         "rgb.png": r"shape \(4, 4, 3\), expected one plane",
-        "objects.npy": "allow_pickle=False",
+        "objects.npy": "cannot be read as .npy",
         "broken.png": "cannot be read as .png",
         "broken.tif": "cannot be read as .tif",
         "broken.npy": "cannot be read as .npy",
@@ -82,50 +82,13 @@ def blurred() -> np.ndarray:
     return gaussian_filter((LABELS > 0).astype(float), 2)
 
 
-@pytest.mark.parametrize(
-    ("values", "kind"),
-    [
-        (LABELS > 0, "binary"),
-        ((LABELS > 0).astype(np.uint8), "binary"),
-        ((LABELS > 0).astype(np.uint8) * np.uint8(255), "binary"),
-        ((LABELS > 0).astype(np.uint16) * np.uint16(65535), "binary"),
-        ((LABELS > 0).astype(float), "binary"),
-        (np.zeros((3, 3), np.uint16), "binary"),
-        (LABELS.astype(np.uint8), "labels"),
-        (LABELS.astype(np.uint16), "labels"),
-        (LABELS.astype(np.int32) * 1000, "labels"),
-        (LABELS.astype(float), "labels"),
-        (blurred(), "probability"),
-        (blurred().astype(np.float32), "probability"),
-        (np.round(blurred() * 255).astype(np.uint8), "probability"),
-        (np.where(LABELS == 1, 51, np.where(LABELS == 2, 230, 0)).astype(np.uint8), "probability"),
-        (np.random.default_rng(0).integers(0, 4, (30, 30)).astype(np.uint8), "probability"),
-    ],
-)
-def test_rule(values: np.ndarray, kind: str) -> None:
-    assert maps.recognise(values, NOWHERE) == kind
-
-
-@pytest.mark.parametrize("values", [LABELS - 1, LABELS - 0.5, LABELS + 0.5, np.where(LABELS, np.nan, 0), LABELS * 1j])
-def test_values_of_no_kind(values: np.ndarray) -> None:
-    with pytest.raises(ValueError, match=r"map\.png: .*expected"):
-        maps.recognise(values, NOWHERE)
-
-
-def test_a_folder_has_one_kind() -> None:
-    a, b, c = Path("a.png"), Path("b.png"), Path("c.png")
-    assert maps.common_kind({a: "binary", b: "binary"}) == "binary"
-    assert maps.common_kind({a: "binary", b: "labels"}) == "labels"
-    assert maps.common_kind({a: "binary", b: "probability"}) == "probability"
-    with pytest.raises(ValueError, match=r"b\.png looks like a label map, c\.png like a probability map"):
-        maps.common_kind({a: "binary", b: "labels", c: "probability"})
-
-
 def test_reading_as_another_kind() -> None:
     assert maps.as_probability(np.array([[0, 51, 255]], np.uint8), NOWHERE) == pytest.approx(np.array([[0, 0.2, 1]]))
     assert maps.as_labels(np.array([[0.0, 7.0]]), NOWHERE).dtype == np.int64
-    with pytest.raises(ValueError, match=r"map.png: uint16 from 0 to 5, expected probabilities"):
+    with pytest.raises(ValueError, match=r"map.png: uint16 up to 5, expected probabilities"):
         maps.as_probability(LABELS.astype(np.uint16), NOWHERE)
+    with pytest.raises(ValueError, match=r"map.png: float32 from 0.0 to 9.0, expected probabilities from 0 to 1"):
+        maps.as_probability(np.array([[0, 9]], np.float32), NOWHERE, one=1)
     with pytest.raises(ValueError, match=r"map.png: float64 with fractions"):
         maps.as_labels(blurred(), NOWHERE)
     with pytest.raises(ValueError, match=r"map.png: lowest label -1"):

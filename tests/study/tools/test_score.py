@@ -11,6 +11,7 @@ import pytest
 import tifffile
 import typer
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 from typer.testing import CliRunner
 
 from allinsam_core.metrics import instance, pixel
@@ -108,10 +109,162 @@ def test_eight_bit_probability_png(tmp_path: Path) -> None:
 def test_kind_overrides_the_rule(tmp_path: Path) -> None:
     truth = save(tmp_path / "truth.png", TRUTH)
     pred = save(tmp_path / "a.png", np.where(TRUTH == 1, 60, TRUTH * 100).astype(np.uint8))  # 60 and 200
-    assert as_json(pred, truth)["mean"]["n_pred"] == 1
+    assert as_json(pred, truth)["mean"]["n_pred"] == 2
     assert as_json(pred, truth, "--kind", "probability")["mean"]["recall"] == 0.5
     assert as_json(pred, truth, "--kind", "labels")["mean"]["pq"] == pytest.approx(1, abs=1e-6)
     assert as_json(pred, truth, "--kind", "binary")["mean"]["dice"] == 1.0
+    assert as_json(truth, pred, "--truth-kind", "binary")["mean"]["n_truth"] == 2
+
+
+def discs() -> np.ndarray:
+    """(90, 90) uint16: nine discs, numbered."""
+    rows, columns = np.mgrid[:90, :90]
+    inside = (rows % 30 - 15) ** 2 + (columns % 30 - 15) ** 2 < 100
+    return np.where(inside, 1 + rows // 30 * 3 + columns // 30, 0).astype(np.uint16)
+
+
+SAME_TRUTH = {
+    "mask of 128": (discs() > 0) * np.uint8(128),
+    "mask of 255 in 16 bits": (discs() > 0) * np.uint16(255),
+    "mask of 255 as float": (discs() > 0) * np.float32(255),
+    "classes": (discs() % 3 + (discs() > 0)).astype(np.uint8),
+    "8-bit labels with gaps": (discs() * 28).astype(np.uint8),
+}
+
+
+@pytest.mark.parametrize("what", SAME_TRUTH)
+def test_a_truth_gives_the_same_nuclei_in_every_form(tmp_path: Path, what: str) -> None:
+    pred, truth = save(tmp_path / "labels.tif", discs()), save(tmp_path / "truth.tif", SAME_TRUTH[what])
+    row = as_json(pred, truth)["mean"]
+    assert (row["n_truth"], row["dice"], row["aji_kumar"]) == (9, 1.0, 1.0)
+    row = as_json(truth, pred)["mean"]
+    assert (row["n_pred"], row["dice"], row["aji_kumar"]) == (9, 1.0, 1.0)
+
+
+@pytest.mark.parametrize("top", [255, 65535])
+def test_grey_levels_are_probabilities_as_prediction_and_refused_as_truth(tmp_path: Path, top: int) -> None:
+    smooth = gaussian_filter((discs() > 0).astype(float), 2)
+    pred = save(tmp_path / "prob.tif", np.rint(smooth * top).astype(np.uint16))
+    labels = save(tmp_path / "labels.tif", discs())
+    row = as_json(pred, labels)["mean"]
+    assert row["n_pred"] == 9
+    assert row["dice"] > 0.95
+    code, _, err = call(labels, pred)
+    assert code != 0
+    assert "prob.tif" in err
+    assert "--truth-kind binary" in err
+    assert as_json(labels, pred, "--truth-kind", "binary")["mean"]["n_truth"] == 9
+
+
+def test_masks_and_label_maps_in_one_folder_are_refused(tmp_path: Path) -> None:
+    for stem in "ab":
+        save(tmp_path / "pred" / f"{stem}.tif", discs())
+    save(tmp_path / "truth" / "a.png", (discs() > 0) * np.uint8(255))
+    save(tmp_path / "truth" / "b.tif", discs())
+    code, _, err = call(tmp_path / "pred", tmp_path / "truth")
+    assert code != 0
+    assert "a.png looks like a mask" in err
+    assert "b.tif like a label map" in err
+
+
+def test_one_scale_for_the_probabilities_of_a_folder(tmp_path: Path) -> None:
+    smooth = gaussian_filter((discs() > 0).astype(float), 2)
+    for stem, top in (("strong", 65535), ("weak", 200)):  # alone, 200 would be taken for a scale of 255
+        save(tmp_path / "pred" / f"{stem}.tif", np.rint(smooth * top).astype(np.uint16))
+        save(tmp_path / "truth" / f"{stem}.tif", discs())
+    result = as_json(tmp_path / "pred", tmp_path / "truth")
+    assert (result["images"]["strong"]["n_pred"], result["images"]["weak"]["n_pred"]) == (9, 0)
+
+
+def written_by_segment(folder: Path, name: str) -> None:
+    """Files as `allinsam segment` names them; the probability's components are other nuclei than the instances."""
+    save(folder / f"{name}_instances.tif", discs().astype(np.int32))
+    save(folder / f"{name}_probability.png", (discs() > 4) * np.uint8(255))
+    save(folder / f"{name}_overlay.png", np.zeros((90, 90, 3), np.uint8))
+    (folder / f"{name}.geojson").write_text("{}")
+
+
+def test_what_segment_writes_is_scored_with_its_own_nuclei(tmp_path: Path) -> None:
+    for name in ("x", "y.z"):
+        written_by_segment(tmp_path / "out", name)
+        save(tmp_path / "truth" / f"{name}.png", discs().astype(np.uint8))
+    result = as_json(tmp_path / "out", tmp_path / "truth")
+    assert list(result["images"]) == ["x", "y.z"]
+    assert result["left_out"] == []
+    assert (result["mean"]["n_pred"], result["mean"]["aji_kumar"]) == (9, 1.0)
+    asked = as_json(tmp_path / "out", tmp_path / "truth", "--kind", "probability")
+    assert asked["mean"]["n_pred"] == 5
+    assert as_json(tmp_path / "out", tmp_path / "out")["mean"]["aji_kumar"] == 1.0
+
+
+def test_a_probability_beside_its_nuclei_is_rescored_only_if_asked(tmp_path: Path) -> None:
+    written_by_segment(tmp_path / "out", "x")
+    truth = save(tmp_path / "x.png", discs().astype(np.uint8))
+    code, _, err = call(tmp_path / "out" / "x_probability.png", truth)
+    assert code != 0
+    assert "x_instances.tif beside it holds the nuclei" in err
+    assert as_json(tmp_path / "out" / "x_probability.png", truth, "--kind", "probability")["mean"]["n_pred"] == 5
+
+
+def test_files_left_out_are_named(tmp_path: Path) -> None:
+    for folder in ("pred", "truth"):
+        save(tmp_path / folder / "a.tif", discs())
+        Image.fromarray(discs().astype(np.uint8)).save(tmp_path / folder / "b.jpg")
+        (tmp_path / folder / ".hidden").write_text("")
+        (tmp_path / folder / "Thumbs.db").write_text("")
+    code, out, err = call(tmp_path / "pred", tmp_path / "truth", "--json")
+    assert code == 0
+    wanted = [str(tmp_path / folder / "b.jpg") for folder in ("pred", "truth")]
+    assert json.loads(out)["left_out"] == wanted
+    assert all(name in err for name in wanted)
+    for folder in ("pred", "truth"):
+        (tmp_path / folder / "a.tif").unlink()
+    assert "only b.jpg" in call(tmp_path / "pred", tmp_path / "truth")[2]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_an_inverting_palette_changes_no_value(tmp_path: Path, suffix: str) -> None:
+    mask = (discs() > 0) * np.uint8(255)
+    truth = tmp_path / f"t{suffix}"
+    if suffix == ".png":
+        picture = Image.fromarray(mask)
+        picture.putpalette([255 - v // 3 for v in range(768)])
+        picture.save(truth)
+    else:
+        tifffile.imwrite(truth, mask, photometric="miniswhite")
+    row = as_json(save(tmp_path / "labels.tif", discs()), truth)["mean"]
+    assert (row["n_truth"], row["dice"]) == (9, 1.0)
+
+
+PALETTES = {
+    "greys in any order": ([0, 1], [255, 0]),
+    "black is not 0": ([0, 1], [(200, 0, 0), (0, 0, 0)]),
+}
+
+
+@pytest.mark.parametrize("what", PALETTES)
+def test_a_palette_that_hides_the_background_is_refused(tmp_path: Path, what: str) -> None:
+    (low, high), colours = PALETTES[what]
+    picture = Image.fromarray(np.where(discs() > 0, high, low).astype(np.uint8))
+    picture.putpalette([part for c in colours for part in (c if isinstance(c, tuple) else (c,) * 3)])
+    picture.save(tmp_path / "t.png")
+    code, _, err = call(save(tmp_path / "labels.tif", discs()), tmp_path / "t.png")
+    assert code != 0
+    assert "t.png: the palette shows value" in err
+
+
+@pytest.mark.parametrize("bands", ["RGBA", "LA"])
+def test_a_mask_in_the_alpha_channel_is_refused(tmp_path: Path, bands: str) -> None:
+    planes = np.zeros((90, 90, len(bands)), np.uint8)
+    planes[..., -1] = (discs() > 0) * 255
+    Image.fromarray(planes).save(tmp_path / "a.png")
+    code, _, err = call(tmp_path / "a.png", save(tmp_path / "labels.tif", discs()))
+    assert code != 0
+    assert "alpha channel" in err
+    planes[..., -1] = 255
+    planes[..., :-1] = discs()[..., None]
+    Image.fromarray(planes).save(tmp_path / "a.png")
+    assert as_json(tmp_path / "a.png", tmp_path / "labels.tif")["mean"]["aji_kumar"] == 1.0
 
 
 def test_own_instances_function(tmp_path: Path) -> None:
@@ -167,13 +320,13 @@ def test_errors_name_the_files(tmp_path: Path) -> None:
     assert "b.png is 2 × 5" in err
 
     save(pred / "a.tif", TRUTH)
-    assert "have one stem" in call(pred, truth)[2]
+    assert "have one name" in call(pred, truth)[2]
     assert "expected two files or two folders" in call(pred, truth / "b.png")[2]
     assert "no such file or folder" in call(tmp_path / "absent", truth)[2]
     (tmp_path / "empty").mkdir()
     assert "file in this folder" in call(tmp_path / "empty", truth)[2]
     soft = save(tmp_path / "soft.npy", TRUTH / 3)
-    assert "soft.npy: float64 with fractions" in call(truth / "b.png", soft)[2]
+    assert "soft.npy: float64 with 2 values up to 0.666667" in call(truth / "b.png", soft)[2]
     assert call(pred, truth, "--kind", "guess")[0] == 2
 
 
