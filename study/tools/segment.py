@@ -1,4 +1,4 @@
-"""`allinsam segment`: nuclei of any H&E image, without prompts, without a network connection.
+"""`allinsam segment`: nuclei of any H&E image or whole slide, without prompts, without a network connection.
 
 mini-SAM's promptless mode, the frozen network as it was pre-trained on DSB2018 and simulated tissue, or with `--model`
 what `allinsam train` made of your own annotations.
@@ -6,7 +6,9 @@ what `allinsam train` made of your own annotations.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -19,15 +21,18 @@ from allinsam_core import nuclei as nuclei_of
 from allinsam_core.atomic import replacing
 from allinsam_core.data.image import read_rgb
 from allinsam_core.model import Model, load
+from study.tools import segment_slide
 from study.tools.annotate import overlay
-from study.tools.formats import write_geojson
+from study.tools.formats import export
+from study.tools.formats.nucleus import from_labels
+from study.tools.slide import is_slide
 from study.tools.spacing import from_tiff
 
 
 def segment(
-    image: Annotated[Path, typer.Argument(help="RGB image: TIFF, PNG or JPEG.")],
+    image: Annotated[Path, typer.Argument(help="RGB image (TIFF, PNG, JPEG) or slide (SVS, NDPI, MRXS, TIFF, zarr).")],
     out: Annotated[Path, typer.Option(help="Folder for the results; made if missing.")],
-    spacing: Annotated[float | None, typer.Option(help="µm per pixel; by default from the TIFF's tags.")] = None,
+    spacing: Annotated[float | None, typer.Option(help="µm per pixel; by default from the file's tags.")] = None,
     threshold: Annotated[
         float | None, typer.Option(help="Probability from which on a pixel is nucleus; by default the model's own.")
     ] = None,
@@ -35,10 +40,25 @@ def segment(
     checkpoint: Annotated[
         Path | None, typer.Option(help="Weights of Meta's SAM, for a model that stands on it.")
     ] = None,
+    also: Annotated[str, typer.Option(help="Further results, separated by commas: imagej, coco, parquet.")] = "",
+    whole: Annotated[
+        bool, typer.Option("--whole", help="Of a slide: all of it, not only where tissue is found.")
+    ] = False,
+    skip_unreadable: Annotated[
+        bool, typer.Option("--skip-unreadable", help="Of a slide: leave out parts that cannot be read.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
 ) -> None:
-    """Find all nuclei of an image: probability, instance map, GeoJSON and a picture."""
+    """Find all nuclei of an image or a whole slide: label image, GeoJSON, table and a picture or quality page."""
     try:
-        typer.echo(run(image, out, spacing, threshold, model, checkpoint))
+        further = [name.strip() for name in also.split(",") if name.strip()]
+        if unknown := [name for name in further if name not in segment_slide.FORMATS]:
+            raise ValueError(f"--also {unknown[0]}: expected some of {', '.join(segment_slide.FORMATS)}")
+        if not is_slide(image):
+            typer.echo(run(image, out, spacing, threshold, model, checkpoint, further, device))
+            return
+        chosen, formats = cut_at(load(model, checkpoint, device), threshold), (*segment_slide.USUAL, *further)
+        segment_slide.run(image, out, chosen, spacing, formats, whole, skip_unreadable, tell=typer.echo)
     except (ValueError, OSError) as error:
         typer.echo(f"segment: {error}", err=True)
         raise typer.Exit(2) from error
@@ -51,30 +71,51 @@ def run(
     threshold: float | None = None,
     model: str = "mini",
     checkpoint: Path | None = None,
+    also: Collection[str] = (),
+    device: str = "cpu",
 ) -> str:
-    """What `segment` does; returns what to tell. Raises ValueError or OSError before anything is written."""
+    """What `segment` does with an image; returns what to tell. ValueError or OSError before anything is written."""
     pixels = read_rgb(image)
     spacing = spacing if spacing is not None else from_tiff(image)
     if spacing is None:
         raise ValueError(f"{image}: does not say how large its pixels are; add --spacing (µm per pixel; 0.25 for 40×)")
-    chosen = cut_at(load(model, checkpoint), threshold)
+    chosen = cut_at(load(model, checkpoint, device), threshold)
     found = nuclei_of.segment(pixels, chosen, spacing=spacing)
-    several = len(chosen.about.classes) > 1
-    for name, prob in zip(chosen.about.classes, found.probability, strict=True):
-        with replacing(out / f"{image.stem}_probability{f'_{name}' if several else ''}.png") as file:
-            imageio.imwrite(file, np.floor(prob * 255 + 0.5).astype(np.uint8))
-    with replacing(out / f"{image.stem}_instances.tif") as file:
-        per_centimetre = 10_000 / spacing
-        tifffile.imwrite(file, found.instances, compression="zlib", resolution=(per_centimetre,) * 2, resolutionunit=3)
-    measured = [{"confidence": float(value)} for value in found.confidence]
-    write_geojson(out / f"{image.stem}.geojson", found.instances, found.classes if several else None, measured)
-    with replacing(out / f"{image.stem}_overlay.png") as file:
-        imageio.imwrite(file, overlay(pixels, found.instances))
-    counts = ", ".join(f"{found.classes.count(name)} {name}" for name in chosen.about.classes) if several else ""
+    _write(image, out, pixels, chosen, found, also)
+    names = chosen.about.classes
+    counts = ", ".join(f"{found.classes.count(name)} {name}" for name in names) if len(names) > 1 else ""
     return (
         f"{len(found.labels)} nuclei{f' ({counts})' if counts else ''} at {spacing:g} µm/px; "
-        f"written to {out}: probability, instances, GeoJSON, overlay"
+        f"written to {out}: probability, instances, GeoJSON, table, overlay"
     )
+
+
+def _write(
+    image: Path, out: Path, pixels: np.ndarray, model: Model, found: nuclei_of.Nuclei, also: Collection[str]
+) -> None:
+    """Every file is named after the image and replaced only when it is complete."""
+    names, stem = model.about.classes, image.stem
+    several = len(names) > 1
+    for name, prob in zip(names, found.probability, strict=True):
+        with replacing(out / f"{stem}_probability{f'_{name}' if several else ''}.png") as file:
+            imageio.imwrite(file, np.floor(prob * 255 + 0.5).astype(np.uint8))
+    with replacing(out / f"{stem}_instances.tif") as file:
+        rate = 10_000 / found.spacing
+        tifffile.imwrite(file, found.instances, compression="zlib", resolution=(rate, rate), resolutionunit=3)
+    nuclei = partial(
+        from_labels,
+        found.instances,
+        found.labels.tolist(),
+        found.classes if several else None,
+        found.confidence.tolist(),
+        pixels,
+        found.spacing,
+    )
+    shape = (pixels.shape[0], pixels.shape[1])
+    export.write_geojson(out / f"{stem}.geojson", nuclei(), kind="annotation")
+    export.write(out / stem, ("csv", *also), nuclei, shape, image.name, names)
+    with replacing(out / f"{stem}_overlay.png") as file:
+        imageio.imwrite(file, overlay(pixels, found.instances))
 
 
 def cut_at(model: Model, threshold: float | None) -> Model:

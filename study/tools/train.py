@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, cast
 
 import numpy as np
 import typer
-from filelock import FileLock, Timeout
 from skimage.transform import resize
 
 from allinsam_core import model as models
@@ -24,6 +22,7 @@ from allinsam_core.refinement.corrective import CorrectiveSettings
 from study import records
 from study.tools import folder, split
 from study.tools.compare import Comparison, compare
+from study.tools.lock import alone
 
 TIMED = 3  # steps whose time is measured before the rest is foretold
 
@@ -97,7 +96,7 @@ class Request:
 
 def run(asked: Request, tell: Callable[[str], None]) -> models.Model:
     """What `train` does; tell: takes every line worth reading. Raises ValueError or OSError that says what to do."""
-    with _alone(asked.out):
+    with alone(asked.out):
         sam = models.base_sam(asked.base, asked.checkpoint)
         cases, said = read(asked, sam)
         for line in (*said, *overview(cases)):
@@ -260,15 +259,3 @@ def _closing(asked: Request, model: models.Model, found: Comparison) -> Iterator
     )
     yield f"written to {asked.out} ({asked.out.stat().st_size / 2**20:.1f} MB), thresholds: {cuts}"
     yield f"next: allinsam segment IMAGE --model {asked.out} --out FOLDER"
-
-
-@contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """Refuse a second training that writes the same file at the same time."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(f"{out}.lock", timeout=0)
-    try:
-        with lock:
-            yield
-    except Timeout:
-        raise ValueError(f"{out}: another training writes this file now; wait for it or choose another --out") from None

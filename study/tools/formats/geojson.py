@@ -97,7 +97,7 @@ def write_geojson(
             feature = {
                 "type": "Feature",
                 "id": f"{value}",
-                "geometry": _geometry(area),
+                "geometry": geometry(area),
                 "properties": properties,
             }
             out.write(("," if index else "") + "\n" + json.dumps(feature, allow_nan=False))
@@ -105,7 +105,7 @@ def write_geojson(
     return len(found)
 
 
-def _geometry(area: shapely.Polygon | shapely.MultiPolygon) -> dict[str, Any]:
+def geometry(area: shapely.Polygon | shapely.MultiPolygon) -> dict[str, Any]:
     """GeoJSON of a polygon with whole-number coordinates."""
     polygons = [
         [shapely.get_coordinates(ring).astype(int).tolist() for ring in (part.exterior, *part.interiors)]

@@ -114,12 +114,12 @@ def write_imagej(path: Path | str, instances: np.ndarray, names: Sequence[str] |
         raise ValueError(f"{path}: {len(names)} names for {len(found)} instances; expected one for each")
     with replacing(Path(path)) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for index, (value, area) in enumerate(found.items()):
-            roi = _roi(area, names[index] if names is not None else str(value))
+            roi = traced(area, names[index] if names is not None else str(value))
             archive.writestr(zipfile.ZipInfo(f"{value:06d}.roi"), roi.tobytes(), zipfile.ZIP_DEFLATED)
     return len(found)
 
 
-def _roi(area: Area, name: str) -> ImagejRoi:
+def traced(area: Area, name: str) -> ImagejRoi:
     """A traced polygon; with holes or several parts, a composite path (even-odd, as ImageJ fills it)."""
     left, top, right, bottom = (int(v) for v in area.bounds)
     roi = ImagejRoi(name=name, top=top, left=left, bottom=bottom, right=right)

@@ -1,0 +1,20 @@
+"""One writer at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Refuse, with a ValueError, a second process that works on the same result at the same time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(path.with_name(f".{path.name}.lock"), timeout=0):
+            yield
+    except Timeout:
+        raise ValueError(f"{path}: another process writes this now; wait for it or choose another --out") from None
