@@ -17,6 +17,7 @@ from allinsam_core.annotation import ellipse
 from allinsam_core.annotation.boxes import validate
 from allinsam_core.annotation.sam import MiniGeometry, ResizeLongestSide, Sam, decode
 from allinsam_core.annotation.windows import Window, assign
+from allinsam_core.data.case import PLAUSIBLE_SPACING
 
 MINI_FIELD = 150  # px of an image at MINI_SPACING that fill mini-SAM's input, as in its pre-training
 MINI_SPACING = 0.25  # µm/px
@@ -29,8 +30,10 @@ def default_field(sam: Sam, spacing: float) -> int | None:
 
     spacing: µm per pixel. Rounded to an even number of pixels, at least 16.
     """
-    if not (np.isfinite(spacing) and spacing > 0):
-        raise ValueError(f"spacing is {spacing}, expected µm per pixel > 0, for instance 0.25 for a 40× scan")
+    if not PLAUSIBLE_SPACING[0] <= spacing <= PLAUSIBLE_SPACING[1]:
+        raise ValueError(
+            f"spacing is {spacing}, expected µm per pixel > 0, from 0.02 to 10, for instance 0.25 for a 40× scan"
+        )
     if not is_mini(sam):
         return None
     return max(SMALLEST_FIELD, 2 * round(MINI_FIELD * MINI_SPACING / spacing / 2))

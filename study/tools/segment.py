@@ -23,7 +23,7 @@ from allinsam_core.learning.adapter import AdaptedSam
 from allinsam_core.learning.infer import probability
 from study.tools.annotate import overlay
 from study.tools.formats import write_geojson
-from study.tools.spacing import from_tiff
+from study.tools.spacing import pixel_size
 
 
 def segment(
@@ -43,9 +43,7 @@ def segment(
 def run(image: Path, out: Path, spacing: float | None = None, threshold: float = 0.5) -> str:
     """What `segment` does; returns what to tell. Raises ValueError or OSError before anything is written."""
     pixels = read_rgb(image)
-    spacing = spacing if spacing is not None else from_tiff(image)
-    if spacing is None:
-        raise ValueError(f"{image}: does not say how large its pixels are; add --spacing (µm per pixel; 0.25 for 40×)")
+    spacing = pixel_size(image, spacing)
     prob, found = nuclei(pixels, spacing, threshold)
     with replacing(out / f"{image.stem}_probability.png") as file:
         imageio.imwrite(file, np.floor(prob * 255 + 0.5).astype(np.uint8))
