@@ -18,6 +18,7 @@ from allinsam_core.annotation import ellipse
 from allinsam_core.annotation.boxes import validate
 from allinsam_core.annotation.sam import Sam, decode, embed, mini_geometry
 from allinsam_core.annotation.windows import Window, assign
+from allinsam_core.data.case import PLAUSIBLE_SPACING
 
 MINI_SPACING = 0.25  # µm/px that a mini-SAM's field is stated at
 SMALLEST_FIELD = 16
@@ -29,8 +30,10 @@ def default_field(sam: Sam, spacing: float) -> int | None:
 
     spacing: µm per pixel. Rounded to an even number of pixels, at least 16.
     """
-    if not (np.isfinite(spacing) and spacing > 0):
-        raise ValueError(f"spacing is {spacing}, expected µm per pixel > 0, for instance 0.25 for a 40× scan")
+    if not PLAUSIBLE_SPACING[0] <= spacing <= PLAUSIBLE_SPACING[1]:
+        raise ValueError(
+            f"spacing is {spacing}, expected µm per pixel > 0, from 0.02 to 10, for instance 0.25 for a 40× scan"
+        )
     geometry = mini_geometry(sam)
     if geometry is None:
         return None

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 Split = Literal["train", "val", "test"]
+PLAUSIBLE_SPACING = (0.02, 10.0)  # µm per pixel: finer, no light microscope resolves; coarser, a nucleus is a pixel
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,7 @@ from allinsam_core.atomic import replacing
 from allinsam_core.data.image import read_rgb
 from study.tools.formats import Boxes, read_boxes, write_geojson, write_imagej
 from study.tools.formats.imagej import FARTHEST
-from study.tools.spacing import from_tiff
+from study.tools.spacing import pixel_size
 
 OUTLINE = (255, 220, 0)
 
@@ -56,9 +56,7 @@ def run(
     Raises ValueError or FileNotFoundError, saying what to do, before anything is written.
     """
     pixels = read_rgb(image)
-    spacing = spacing if spacing is not None else from_tiff(image)
-    if spacing is None:
-        raise ValueError(f"{image}: does not say how large its pixels are; add --spacing (µm per pixel; 0.25 for 40×)")
+    spacing = pixel_size(image, spacing)
     prompts = read_boxes(boxes, (pixels.shape[0], pixels.shape[1]), image.name)
     sam = _model(model, checkpoint)
     annotator = BoxAnnotator(sam, default_field(sam, spacing), multimask=multimask)

@@ -6,6 +6,7 @@ change no value; only where a palette leaves open which value is the background 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from PIL import Image
 from scipy import ndimage
 from skimage.measure import label
 
+from allinsam_core.data.errors import DataError, MissingData
+from allinsam_core.data.image import ConversionWarning, full_page, is_tiff, read_array
 from study.tools import kinds
 from study.tools.kinds import Finding, Kind
 
@@ -30,35 +33,31 @@ def read(path: Path) -> np.ndarray:
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise ValueError(f"{path}: suffix '{path.suffix}', expected one of {', '.join(SUFFIXES)}")
+    if suffix != ".npy":
+        values, palette = _plane(read_array(path), path), _palette(path)
+        return values if palette is None else _through_palette(values, palette, path)
     if not path.is_file():
-        raise ValueError(f"{path}: no such file")
+        raise MissingData(f"{path}: no such file")
     try:
-        if suffix == ".npy":
-            values = np.array(np.load(path, mmap_mode="r", allow_pickle=False))
-            palette = None
-        elif suffix == ".png":
-            values, palette = _read_png(path)
-        else:
-            values, palette = _read_tiff(path)
-    except Exception as error:  # decoders raise whatever they like on broken files
-        raise ValueError(f"{path}: cannot be read as {suffix} ({error}); write the file again") from error
-    values = _plane(values, path)
-    return values if palette is None else _through_palette(values, palette, path)
+        return _plane(np.array(np.load(path, mmap_mode="r", allow_pickle=False)), path)
+    except DataError:
+        raise
+    except Exception as error:  # damaged headers raise many types
+        raise DataError(f"{path}: cannot be read as .npy ({error}); write the file again") from error
 
 
-def _read_png(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
-    """The stored values and the palette, (N, 3) uint8, if there is one."""
-    with Image.open(path) as image:
-        colours = image.getpalette("RGB") if image.mode == "P" else None
-        return np.asarray(image), None if colours is None else np.array(colours, np.uint8).reshape(-1, 3)
-
-
-def _read_tiff(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
-    with tifffile.TiffFile(path) as tiff:
-        page = tiff.pages.first
+def _palette(path: Path) -> np.ndarray | None:
+    """The colours of an indexed picture, (N, 3) uint8."""
+    if not is_tiff(path):
+        with Image.open(path) as image:
+            colours = image.getpalette("RGB") if image.mode == "P" else None
+            return None if colours is None else np.array(colours, np.uint8).reshape(-1, 3)
+    with warnings.catch_warnings(), tifffile.TiffFile(path) as tiff:
+        warnings.simplefilter("ignore", ConversionWarning)  # given by read_array
+        page = full_page(tiff, path)
         if page.photometric != tifffile.PHOTOMETRIC.PALETTE or page.colormap is None:
-            return tiff.asarray(), None
-        return tiff.asarray(), (page.colormap.T >> (8 if page.colormap.max() > 255 else 0)).astype(np.uint8)
+            return None
+        return (page.colormap.T >> (8 if page.colormap.max() > 255 else 0)).astype(np.uint8)
 
 
 def _through_palette(values: np.ndarray, palette: np.ndarray, path: Path) -> np.ndarray:

@@ -26,7 +26,7 @@ from study.tools.annotate import overlay
 from study.tools.formats import export
 from study.tools.formats.nucleus import from_labels
 from study.tools.slide import is_slide
-from study.tools.spacing import from_tiff
+from study.tools.spacing import pixel_size
 
 
 def segment(
@@ -76,9 +76,7 @@ def run(
 ) -> str:
     """What `segment` does with an image; returns what to tell. ValueError or OSError before anything is written."""
     pixels = read_rgb(image)
-    spacing = spacing if spacing is not None else from_tiff(image)
-    if spacing is None:
-        raise ValueError(f"{image}: does not say how large its pixels are; add --spacing (µm per pixel; 0.25 for 40×)")
+    spacing = pixel_size(image, spacing)
     chosen = cut_at(load(model, checkpoint, device), threshold)
     found = nuclei_of.segment(pixels, chosen, spacing=spacing)
     _write(image, out, pixels, chosen, found, also)

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import tifffile
 
-from study.tools.spacing import PLAUSIBLE, from_tiff
+from allinsam_core.data.case import PLAUSIBLE_SPACING as PLAUSIBLE
+from study.tools.spacing import from_tiff
 
 VENDORS = (".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide")
 TIFF = (".tif", ".tiff")

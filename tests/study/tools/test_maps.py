@@ -67,8 +67,8 @@ def test_unreadable_files_are_named(tmp_path: Path) -> None:
     for name, message in {
         "rgb.png": r"shape \(4, 4, 3\), expected one plane",
         "objects.npy": "cannot be read as .npy",
-        "broken.png": "cannot be read as .png",
-        "broken.tif": "cannot be read as .tif",
+        "broken.png": "cannot be decoded",
+        "broken.tif": "cannot be decoded",
         "broken.npy": "cannot be read as .npy",
         "a.jpg": "expected one of .png",
         "absent.png": "no such file",
