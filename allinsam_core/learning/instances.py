@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 from scipy.ndimage import distance_transform_edt, gaussian_filter, label
 from skimage.measure import label as connected
 from skimage.morphology import local_maxima, reconstruction
 from skimage.segmentation import watershed
 
+from allinsam_core.settings import Settings
 
-class InstanceSettings(BaseModel):
+
+class InstanceSettings(Settings):
     """How touching nuclei are parted. Lengths in pixels of the image."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     threshold: float = 0.5
     smooth: float = 1.0  # σ of the Gaussian on the distance map

@@ -18,12 +18,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import nn
 
 from allinsam_core.learning.augment import Batch
 from allinsam_core.learning.train import Sample, StepLoss, TrainSettings
 from allinsam_core.refinement import mocl
+from allinsam_core.settings import Settings
 
 if TYPE_CHECKING:  # so that the U-Net needs no segment-anything
     from allinsam_core.learning.adapter import AdaptedSam
@@ -36,10 +37,8 @@ UNET_SETTINGS = TrainSettings(
 )
 
 
-class CorrectiveSettings(BaseModel):
+class CorrectiveSettings(Settings):
     """Which corrective loss, and from when. `noise` is the assumed share of wrong pixels of "ours"."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     variant: Variant = "ours"
     k: int = Field(default=mocl.K, ge=1)

@@ -15,7 +15,8 @@ from allinsam_core.learning.method import WindowSettings
 from allinsam_core.learning.train import TrainSettings
 from allinsam_core.refinement import mocl
 from allinsam_core.refinement.corrective import CorrectiveSettings, EmbeddingSam
-from allinsam_core.refinement.method import CorrectiveMethod, MoclUNetSettings, mocl_unet
+from allinsam_core.refinement.method import CorrectiveMethod
+from allinsam_core.refinement.network import MoclUNet
 
 PLAIN = AugmentSettings(turns=False, zoom=0.0, stain=0, shift=0, blur=0, noise=0)
 
@@ -32,7 +33,7 @@ def square() -> Case:
 def method(model: torch.nn.Module | None = None, variant: str = "ours", **train: object) -> CorrectiveMethod:
     settings = {"steps": 4, "batch_size": 2, "learning_rate": 3e-3, "checkpoint_every": 2, **train}
     return CorrectiveMethod(
-        mocl_unet(MoclUNetSettings(width=16), 0) if model is None else model,
+        MoclUNet(tasks=1, width=16) if model is None else model,
         WindowSettings(field=32, size=32, batch=1),
         TrainSettings.model_validate(settings),
         PLAIN,
