@@ -1,106 +1,119 @@
-"""From a configuration to a method ready to fit: the one place that knows every method by name."""
+"""From a configuration to a method ready to fit. A method's settings know how to build it.
+
+A new method is a file in `study/rivals` with a `MethodSettings` (for a network, `NetworkSettings`) of its own `kind`,
+and a line in `KINDS`. A profile then names it.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
+from lightning_fabric.accelerators import ACCELERATOR_REGISTRY
+from pydantic import BaseModel, BeforeValidator, SerializeAsAny
 from torch import nn
 
-from allinsam_core.annotation import sam
-from allinsam_core.learning.adapter import AdaptedSam
 from allinsam_core.learning.instances import MAPS
-from allinsam_core.learning.method import BoxPrompted, Method, NetworkMethod
-from allinsam_core.refinement.corrective import CorrectiveSettings, EmbeddingSam
-from allinsam_core.refinement.method import CorrectiveMethod, MoclUNetSettings, mocl_unet
-from study.config import RunConfig, SamSettings
-from study.rivals.beds import Beds, BedsSettings
-from study.rivals.boxes import Boxes, BoxesSettings, Ellipse, EllipseSettings
-from study.rivals.lvit import LViT, LViTSettings, OracleText
-from study.rivals.nnunet import NnUNet, NnUNetSettings
-from study.rivals.otsu import Otsu, OtsuSettings
-from study.rivals.unet import CentredUNet, UNetSettings
-from study.rivals.xie import ResUNet, SelfSupervised, XieSettings
+from allinsam_core.learning.method import Method, NetworkMethod
+from allinsam_core.settings import Settings, SettingsError, nearest, validated
 
-NetworkSettings = SamSettings | UNetSettings | LViTSettings | XieSettings | MoclUNetSettings
-SHARED = (
-    "window",
-    "train",
-    "augment",
-    "loss",
-    "validation_loss",
-    "instance_maps",
-)  # what a network method takes from a run
+if TYPE_CHECKING:
+    from study.config import Run
 
-
-def network(model: NetworkSettings, seed: int, maps: bool = False) -> nn.Module:
-    """The network of a configuration, with the initial weights that `seed` gives. maps: with the two instance maps."""
-    torch.manual_seed(seed)
-    outputs = 1 + MAPS if maps else 1
-    if isinstance(model, UNetSettings):
-        return CentredUNet(model, outputs)
-    if isinstance(model, LViTSettings):
-        return LViT(model, outputs)
-    if isinstance(model, XieSettings):
-        return ResUNet(model, outputs)
-    if isinstance(model, MoclUNetSettings):
-        return mocl_unet(model, seed, outputs - 1)
-    base = (
-        sam.build(model.name) if model.weights == "random" else sam.build(model.name, sam.weights_file(model.weights))
-    )
-    if model.weights == "random":
-        base = sam.initialised(base)
-    return AdaptedSam(
-        base,
-        placement=model.placement,
-        reduction=model.reduction,
-        zero_init=model.zero_init,
-        as_released=model.as_released,
-        trainable=model.trainable,
-        instance_maps=maps,
-    )
+# a kind of model → the module that holds its settings; imported when a run asks for it
+KINDS = {
+    "sam": "study.allinsam",
+    "mocl_unet": "study.allinsam",
+    "unet": "study.rivals.unet",
+    "nnunet": "study.rivals.nnunet",
+    "beds": "study.rivals.beds",
+    "lvit": "study.rivals.lvit",
+    "xie": "study.rivals.xie",
+    "otsu": "study.rivals.otsu",
+    "boxes": "study.rivals.boxes",
+    "ellipse": "study.rivals.boxes",
+}
+# what a network method takes from a run
+SHARED = ("window", "train", "augment", "loss", "validation_loss", "instance_maps", "seed")
 
 
-def build(config: RunConfig, device: str = "auto") -> Method | BoxPrompted:
+class MethodSettings(Settings):
+    """The settings of one kind of method, and how it is built."""
+
+    kind: str
+
+    def build(self, run: Run, device: str) -> Method:
+        """The method of a run, untrained. device: as for `build` below."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how its method is built")
+
+    def base_weights(self) -> str:
+        """sha256 of the file of weights that the method stands on; "" where there is none."""
+        return ""
+
+
+class NetworkSettings(MethodSettings):
+    """The settings of a network (B, 3, S, S) in [0, 1] → logits (B, 1, S, S), trained by the common loop."""
+
+    def initial(self, outputs: int = 1) -> nn.Module:
+        """The network, its random weights taken from torch's present state. outputs: maps that it gives."""
+        raise NotImplementedError(f"{type(self).__name__} does not say which network it means")
+
+    def form(self) -> type[NetworkMethod]:
+        """How it is trained and asked: the class of its method."""
+        return NetworkMethod
+
+    def network(self, seed: int, outputs: int = 1) -> nn.Module:
+        """The network with the initial weights that `seed` gives. outputs: 1, or 1 + MAPS with instance maps."""
+        torch.manual_seed(seed)
+        return self.initial(outputs)
+
+    def build(self, run: Run, device: str) -> NetworkMethod:
+        if run.corrective is not None:
+            raise ValueError(f"model {self.kind!r} gives no embedding to correct by; expected sam or mocl_unet")
+        return self.form()(self.network(run.seed, outputs_of(run)), **shared(run, device))
+
+
+def outputs_of(run: Run) -> int:
+    """How many maps the run's network gives: the probability's, and with instance maps those too."""
+    return 1 if getattr(run, "instance_maps", None) is None else 1 + MAPS
+
+
+def shared(run: Run, device: str) -> dict[str, Any]:
+    """What every network method takes from its run."""
+    return {name: getattr(run, name) for name in SHARED if hasattr(run, name)} | {"device": device}
+
+
+def build(run: Run, device: str = "auto") -> Method:
     """The method of a run, untrained. device: "auto", "cpu", "cuda" or "mps" (Lightning's accelerator names)."""
-    match config.model:
-        case OtsuSettings() as model:
-            return Otsu(model)
-        case BoxesSettings() as model:
-            return Boxes(model)
-        case EllipseSettings() as model:
-            return Ellipse(model)
-        case NnUNetSettings() as model:
-            return NnUNet(model, config.seed, device)
-        case BedsSettings() as model:
-            return _beds(config, model, device)
-        case model:
-            return _network_method(config, model, config.seed, device)
+    return run.model.build(run, device)
 
 
-def _network_method(config: RunConfig, model: NetworkSettings, seed: int, device: str) -> NetworkMethod:
-    shared: dict[str, Any] = {name: getattr(config, name) for name in SHARED} | {"seed": seed, "device": device}
-    net = network(model, seed, config.instance_maps is not None)
-    if isinstance(model, MoclUNetSettings):
-        return CorrectiveMethod(net, **shared, corrective=config.corrective or CorrectiveSettings(variant="none"))
-    if config.corrective is not None:
-        if not isinstance(net, AdaptedSam):
-            raise ValueError(f"model {model.kind!r} gives no embedding to correct by; expected sam or mocl_unet")
-        return CorrectiveMethod(EmbeddingSam(net), **shared, corrective=config.corrective)
-    form = NetworkMethod
-    if isinstance(model, LViTSettings) and model.text == "oracle":
-        form = OracleText
-    if isinstance(model, XieSettings) and model.pretext is not None:
-        form = SelfSupervised
-    return form(net, **shared)
+def settings_of(kind: str) -> type[MethodSettings]:
+    """The settings of a kind of method. Raises SettingsError for an unknown one."""
+    if kind not in KINDS:
+        raise SettingsError(f"model is of kind {kind!r}; {nearest(kind, KINDS)}")
+    for each in vars(import_module(KINDS[kind])).values():
+        if isinstance(each, type) and issubclass(each, MethodSettings) and each.model_fields["kind"].default == kind:
+            return each
+    raise TypeError(f"{KINDS[kind]} has no MethodSettings whose kind is {kind!r}")
 
 
-def _beds(config: RunConfig, model: BedsSettings, device: str) -> Beds:
-    """Members are runs of a U-Net. All that decides them, and nothing else, names the folder that rows share."""
-    lone = model.model_copy(update={"members": 1, "templates": 0})
-    key = config.model_copy(update={"method": "beds", "model": lone}).hash
+def _of_its_kind(value: object) -> object:
+    """Settings given as a dictionary, as those of the kind that it names."""
+    if isinstance(value, BaseModel):
+        return value
+    if not isinstance(value, dict) or not isinstance(value.get("kind"), str):
+        raise SettingsError(f"model is {value!r}, expected settings with a kind: {', '.join(KINDS)}")
+    return validated(settings_of(value["kind"]), value, "model")
 
-    def member(index: int) -> NetworkMethod:
-        return _network_method(config, UNetSettings(channels=model.channels), config.seed * 1000 + index, device)
 
-    return Beds(model, member, config.seed, shared=f"beds-members-{key}")
+Model = Annotated[SerializeAsAny[MethodSettings], BeforeValidator(_of_its_kind)]
+"""A field of a configuration that holds the settings of any kind of method."""
+
+
+def check_device(device: str) -> None:
+    """Raises SettingsError where no such device is on this machine, before anything else is done."""
+    known = ("auto", *(name for name in ("cpu", "cuda", "mps") if ACCELERATOR_REGISTRY.get(name).is_available()))
+    if device not in known:
+        raise SettingsError(f"device {device!r} is not on this machine, expected {' or '.join(known)}")

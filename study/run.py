@@ -1,119 +1,144 @@
-"""One run: data → method → fit → predict → score → rows and record.
+"""One run in steps that a notebook or `execute` takes one after the other: data → labels → method → scores → record.
 
-A run's folder is `results/<profile>/<run id>/`, of noisy labels `results/<profile>/noise/<run id>/`, with `rows.csv`
-(one line per test image) and `run.json` (the record). The record is written last: where it exists the run is
-finished and is skipped, where it does not the run is done again, training from its last checkpoint.
+A run's folder is `results/<profile>/<run id>/` (`Run.place` says where else), with `rows.csv`, one line per scored
+image, and `run.json`, the record. The record is written last: where it exists the run is finished and is skipped, where
+it does not the run is done again, training from its last checkpoint.
 """
 
 from __future__ import annotations
 
-import time
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from torch import nn
 from tqdm import tqdm
 
-from allinsam_core.annotation import boxes, sam
+from allinsam_core.annotation import sam
 from allinsam_core.annotation.weak import weak_cases
-from allinsam_core.data import fractions, monuseg, splits
+from allinsam_core.data import fractions
 from allinsam_core.data.case import Case, Split
-from allinsam_core.data.root import data_root
-from allinsam_core.learning import checkpoint, instances, threshold
-from allinsam_core.learning.method import BoxPrompted, Method, NetworkMethod
-from allinsam_core.learning.train import peak_memory
+from allinsam_core.data.root import resolved
+from allinsam_core.learning import threshold
+from allinsam_core.learning.method import Method
 from allinsam_core.metrics import instance, pixel
+from allinsam_core.settings import SettingsError
+from study import data as sources
 from study import methods, records
-from study.config import DataSettings, RunConfig
-from study.rivals.beds import Beds
-from study.rivals.lvit import OracleText
-from study.rivals.xie import SelfSupervised
-from study.simulation import glomerulus, simulate
+from study.config import Run, RunConfig
+from study.data import cases
 from study.simulation.corrupt import corrupt
 
+if TYPE_CHECKING:
+    from study.grid import Profile
 
-def cases(data: DataSettings, root: Path | None) -> dict[Split, list[Case]]:
-    """The study's images by split. root: where MoNuSeg lies; simulated data need none."""
-    if data.source == "simulated":
-        made = simulate.cohort(**data.simulated)
-        return {split: [c for c in made if c.split == split] for split in ("train", "val", "test")}
-    if data.source == "glomerulus":
-        counts: dict[str, Any] = dict(data.simulated)
-        made = [patch.case("truth") for patch in glomerulus.cohort(**counts)]
-        return {split: [c for c in made if c.split == split] for split in ("train", "val", "test")}
-    folder = root if root is not None else data_root()
-    found: dict[Split, list[Case]] = {split: monuseg.load(folder, split) for split in ("train", "val", "test")}
-    splits.refuse_overlap(**found)
-    if data.source == "monuseg_20x":
-        found = {split: [case.halved() for case in images] for split, images in found.items()}
-    return found
+Images = dict[Split, list[Case]]
+Seen = Callable[[Case, np.ndarray], None]
+"""What is told of every scored case: its probability (H, W) float32."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one run learns from and is scored on.
+
+    train, val: with the labels that a method may see. scored: with the truth. pixels: of all training images, for
+    methods that learn without labels. images: what the record names, by split. about: more for the record.
+    columns: what a row says of its image besides the scores. seen: is told of every scored case.
+    """
+
+    train: list[Case]
+    val: list[Case]
+    scored: list[Case]
+    pixels: list[np.ndarray]
+    images: dict[str, list[Case]]
+    about: dict[str, Any] = field(default_factory=dict)
+    columns: Callable[[Case], dict[str, Any]] = lambda case: {"patient": case.patient, "organ": case.organ}
+    seen: Seen = lambda case, prob: None
 
 
 def execute(
-    config: RunConfig,
-    results: Path,
-    work: Path,
-    root: Path | None = None,
+    config: Run,
+    results: Path | str,
+    work: Path | str,
+    root: Path | str | None = None,
     device: str = "auto",
     maps: bool = False,
-    data: dict[Split, list[Case]] | None = None,
+    data: Images | None = None,
 ) -> Path:
-    """Do the run unless it is finished; returns its folder.
+    """Do the run unless it is finished; returns its folder. Relative paths lead from the repository's root.
 
-    work: where checkpoints live (not for committing). maps: also keep 8-bit probability maps there. data: the
-    images of `cases(config.data, root)`, where many runs share them.
+    work: where checkpoints live (not for committing). root: where MoNuSeg lies. maps: also keep 8-bit probability maps
+    in `work`. data: the images of `cases(config.data, root)`, where many runs share them.
     """
-    folder = results / config.place
-    if records.is_finished(folder / "run.json", config.hash):
-        return folder
-    started = time.time()
-    data = cases(config.data, root) if data is None else data
-    labelled = {split: annotated(config, data[split], work / "weak") for split in ("train", "val")}
-    train = training_part(config, labelled["train"])
+    if not isinstance(config, RunConfig):
+        raise SettingsError(f"{config.run_id} is a run of the molecular arm; `make study-table1` does those")
+    if finished(config, results, root, device):
+        return resolved(results) / config.place
+    images = cases(config.data, None if root is None else resolved(root)) if data is None else data
+    return perform(config, task(config, images, resolved(work)), results, work, device, maps)
+
+
+def execute_grid(
+    profile: Profile, results: Path | str, work: Path | str, root: Path | str | None = None, device: str = "auto"
+) -> list[Path]:
+    """Do every run of a profile of segmentation that is not finished; returns the folders of all."""
+    folders, shared = [], {}
+    for number, config in enumerate(grid := profile.grid(), start=1):
+        if finished(config, results, root, device) or not isinstance(config, RunConfig):
+            folders.append(execute(config, results, work, root, device))
+            continue
+        print(f"{number} of {len(grid)}: {config.run_id}", flush=True)
+        key = config.data.model_dump_json()
+        if key not in shared:  # read once; only one data set at a time is kept
+            shared = {key: cases(config.data, None if root is None else resolved(root))}
+        folders.append(execute(config, results, work, root, device, data=shared[key]))
+    return folders
+
+
+def finished(config: Run, results: Path | str, root: Path | str | None = None, device: str = "auto") -> bool:
+    """Whether the run is done. What was asked for is checked first, so that a record hides no wrong folder or device.
+
+    Raises SettingsError for a device that is not there, MissingData for a folder that was named and holds no data.
+    """
+    methods.check_device(device)
+    if isinstance(config, RunConfig):
+        sources.check_root(config.data, None if root is None else resolved(root))
+    return records.is_finished(resolved(results) / config.place / records.FILE, config.hash)
+
+
+def perform(
+    config: Run, given: Task, results: Path | str, work: Path | str, device: str = "auto", maps: bool = False
+) -> Path:
+    """Learn, predict, score and write; returns the run's folder."""
+    scratch, watch = resolved(work) / config.place, records.Stopwatch()
     method = methods.build(config, device)
-    scratch = work / config.place
-    if isinstance(method, NetworkMethod):
-        print(
-            f"device {method.fabric.device}, precision {config.train.precision}, "
-            f"attention as in segment-anything (eager); parameters {parameters(method)}"
-        )
-    if isinstance(method, SelfSupervised):
-        method.pretrain([case.image for case in data["train"]], work / "pretext")
-    clock = time.monotonic()
-    learned = method.fit(train, labelled["val"], scratch) if train else {}
-    fit_seconds = learned.pop("seconds", time.monotonic() - clock)
-    clock = time.monotonic()
-    cut = chosen_threshold(config, method, labelled["val"])
-    rows = score(config, method, data[config.scored], scratch / "maps" if maps else None, cut)
-    record = {
-        "run_id": config.run_id,
-        "config_hash": config.hash,
-        "config": config.model_dump(mode="json"),
-        "commit": records.commit(),
-        "simulated": config.simulated,
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
-        "environment": records.environment(getattr(getattr(method, "fabric", None), "device", "cpu")),
-        "data": {name: {"images": len(part), "sha256": records.data_checksum(part)} for name, part in data.items()},
-        "training_part": {"images": len(train), "pixels": sum(c.instances.size for c in train)},
-        "parameters": parameters(method, fitted=bool(train)),
-        "fit_seconds": fit_seconds,
-        "predict_seconds": time.monotonic() - clock,
-        "peak_memory_bytes": max(peak_memory(), learned.pop("peak_memory", 0)),
-        "training": learned,
+    print(method.describe(), flush=True)
+    method.prepare(given.pixels, resolved(work) / "pretext")
+    with watch.measure("fit"):
+        learned = method.fit(given.train, given.val, scratch) if given.train else {}
+    with watch.measure("predict"):
+        cut = chosen_threshold(config, method, given.val)
+        rows = score(config, method, given, cut, scratch / "maps" if maps else None)
+    method.save(scratch / "trained.safetensors", config.base_weights, {"run": config.run_id})
+    return records.save(record(config, method, given, learned, watch, cut), resolved(results) / config.place, rows=rows)
+
+
+# ---- what a run learns from
+
+
+def task(config: RunConfig, images: Images, work: Path) -> Task:
+    """Images, labels and the declared part of them. Weak labels are cached below `work`."""
+    train, val = (annotated(config, images[split], work / "weak") for split in ("train", "val"))
+    part = training_part(config, train)
+    about: dict[str, Any] = {
+        "training_part": {"images": len(part), "pixels": sum(case.instances.size for case in part)}
     }
     if config.noise is not None:
-        record["label_dice"] = agreement(labelled["train"], data["train"])
-    if config.threshold is not None:
-        record["threshold"] = cut
-    if isinstance(method, NetworkMethod):
-        checkpoint.save(method.model, scratch / "trained.safetensors", config.base_weights, {"run": config.run_id})
-    folder.mkdir(parents=True, exist_ok=True)
-    rows.to_csv(folder / "rows.csv", index=False, float_format="%.6f")
-    records.write(record, folder / "run.json")
-    return folder
+        about["label_dice"] = agreement(train, images["train"])
+    pixels = [case.image for case in images["train"]]
+    return Task(part, val, images[config.scored], pixels, {str(split): part for split, part in images.items()}, about)
 
 
 def annotated(config: RunConfig, images: list[Case], cache: Path) -> list[Case]:
@@ -131,75 +156,81 @@ def annotated(config: RunConfig, images: list[Case], cache: Path) -> list[Case]:
     return [weak.case for weak in weak_cases(images, annotator, asked.boxes, cache)]
 
 
-def agreement(drawn: list[Case], truth: list[Case]) -> float:
+def agreement(labelled: Sequence[Case], truth: Sequence[Case]) -> float:
     """Mean pixel Dice of annotations with the truth of the same images: how good the labels are that a run saw."""
-    pairs = zip(drawn, truth, strict=True)
-    return float(np.mean([pixel.evaluate(d.mask.astype(np.float32), t.mask).dice for d, t in pairs]))
+    pairs = zip(labelled, truth, strict=True)
+    return float(np.mean([pixel.evaluate(one.mask.astype(np.float32), true.mask).dice for one, true in pairs]))
 
 
 def training_part(config: RunConfig, train: list[Case]) -> list[Case]:
-    """The declared part of the training images; fraction 0 is no training at all."""
+    """The declared fraction of the training images; fraction 0 is no training at all."""
     if config.fraction == 0:
         return []
     return fractions.subset(train, config.fraction, config.seed, config.data.rule, config.data.crop)
 
 
-def chosen_threshold(config: RunConfig, method: Method | BoxPrompted, val: list[Case]) -> float:
+# ---- what comes of it
+
+
+def chosen_threshold(config: Run, method: Method, val: Sequence[Case]) -> float:
     """0.5, or what the configuration has chosen on the validation images, by the labels the method may see there."""
-    if config.threshold is None or isinstance(method, BoxPrompted):
+    if getattr(config, "threshold", None) is None:
         return 0.5
-    told = tqdm(val, desc="choosing the threshold", disable=None)
-    return threshold.choose((_maps(config, method, case)[0], case.mask) for case in told)
+    shown = tqdm(val, desc="choosing the threshold", disable=None)
+    return threshold.choose((method.predict(method.given(case)), case.mask) for case in shown)
 
 
-def score(
-    config: RunConfig, method: Method | BoxPrompted, images: list[Case], maps: Path | None = None, cut: float = 0.5
-) -> pd.DataFrame:
-    """Predict and score every image: one row per image, every metric under its own name. cut: nucleus from there on."""
+def score(config: Run, method: Method, given: Task, cut: float = 0.5, maps: Path | None = None) -> pd.DataFrame:
+    """Predict and score every image: one row per image, every metric under its own name.
+
+    cut: nucleus from this probability on. maps: a folder to keep 8-bit probability maps in.
+    """
     rows: list[dict[str, Any]] = []
-    for case in tqdm(images, desc="scoring", disable=None):
-        prob, found = predicted(config, method, case, cut)
+    for case in tqdm(given.scored, desc="scoring", disable=None):
+        prob, found = method.segment(case, config.instances, cut)
+        given.seen(case, prob)
         if maps is not None:
             maps.mkdir(parents=True, exist_ok=True)
             np.save(maps / f"{case.name}.npy", np.floor(prob * 255 + 0.5).astype(np.uint8))
-        scores = {
-            **asdict(pixel.evaluate(prob, case.mask, eight_bit=config.eight_bit)),
-            **asdict(instance.evaluate(found, case.instances)),
-        }
-        rows.append({"image": case.name, "patient": case.patient, "organ": case.organ, **scores})
+        rows.append({"image": case.name, **given.columns(case), **scores(config, prob, found, case)})
     return pd.DataFrame(rows)
 
 
-def predicted(
-    config: RunConfig, method: Method | BoxPrompted, case: Case, cut: float = 0.5
-) -> tuple[np.ndarray, np.ndarray]:
-    """Probability (H, W) float32 and labels (H, W) of a test image. Methods see its pixels, nothing of its truth.
-
-    cut: the probability that is moved to 0.5.
-
-    The references that take true boxes see those too; their labels are kept as they are, their probability is 0 or 1.
-    `OracleText` is told a sentence about the truth, and is marked so wherever it is shown.
-    """
-    if isinstance(method, BoxPrompted):
-        found = method.predict_boxes(case.image, boxes.tight(case.instances), case.spacing)
-        return (found > 0).astype(np.float32), found
-    maps = _maps(config, method, case)
-    prob = threshold.moved(maps[0], cut)
-    return prob, instances.nuclei(np.stack([prob, *maps[1:]]), config.instances, case.spacing)
+def scores(config: Run, prob: np.ndarray, found: np.ndarray, case: Case) -> dict[str, float]:
+    """Every metric of a prediction, (H, W) probability and labels, against the case's truth."""
+    eight_bit = getattr(config, "eight_bit", False)
+    return {
+        **asdict(pixel.evaluate(prob, case.mask, eight_bit=eight_bit)),
+        **asdict(instance.evaluate(found, case.instances)),
+    }
 
 
-def _maps(config: RunConfig, method: Method, case: Case) -> np.ndarray:
-    """Probability and, where the run has them, instance maps: (1 or 3, H, W) float32."""
-    given = method.told(case) if isinstance(method, OracleText) else case.image
-    if config.instance_maps is not None and isinstance(method, NetworkMethod | Beds):
-        return method.predict_maps(given)
-    return method.predict(given)[None]
+def record(
+    config: Run, method: Method, given: Task, learned: dict[str, Any], watch: records.Stopwatch, cut: float = 0.5
+) -> dict[str, Any]:
+    """The run's record. learned: what `fit` returned; its seconds, over all restarts, count before the watch's."""
+    learned = dict(learned)
+    for kind in ("seconds", "processor_seconds"):
+        watch.seconds[f"fit_{kind}"] = learned.pop(kind, watch.seconds[f"fit_{kind}"])
+    peak = max(records.peak_memory(), learned.pop("peak_memory", 0))
+    cost = method.cost()
+    found = records.make(
+        config.run_id,
+        config.model_dump(mode="json"),
+        data=given.images,
+        modules=modules(config),
+        watch=watch,
+        simulated=config.simulated,
+        device=method.runs_on,
+        **given.about,
+        parameters=cost if given.train else {**cost, "trained": 0},
+        training=learned,
+    )
+    chosen = {} if getattr(config, "threshold", None) is None else {"threshold": cut}
+    return {**found, "peak_memory_bytes": peak, **chosen}
 
 
-def parameters(method: Method | BoxPrompted, fitted: bool = True) -> dict[str, int]:
-    """Total and trained parameters; zero for methods without a network. fitted: whether the run trained at all."""
-    network = getattr(method, "model", None)
-    if not isinstance(network, nn.Module):
-        return {"total": 0, "trained": 0}
-    sizes = [(p.numel(), p.requires_grad) for p in network.parameters()]
-    return {"total": sum(n for n, _ in sizes), "trained": sum(n for n, trained in sizes if trained and fitted)}
+def modules(config: Run) -> list[str]:
+    """The modules that this run is made of: this one, its method's and its data's, each with all that it imports."""
+    own = [sources.SOURCES[config.data.source]] if isinstance(config, RunConfig) else ["study.molecular.run"]
+    return [__name__, methods.KINDS[config.model.kind], *own]

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from allinsam_core.metrics.stats import bootstrap_mean, holm, paired_wilcoxon
-from study import records, tables
+from study import results as tables
 from study.audit.published import Table2Row
 from study.audit.published import table2 as published_table2
 
@@ -169,10 +169,9 @@ def costs(results: Path, profile: str) -> pd.DataFrame:
     to choose weights.
     """
     groups: dict[tuple[str, str, float], list[dict[str, Any]]] = {}
-    for path in sorted((results / profile).glob("*/run.json")):
-        record = records.read(path)
-        config = record["config"]
-        groups.setdefault((config["label"], config["method"], config["fraction"]), []).append(record)
+    for run in tables.finished(results, profile):
+        config = run.config
+        groups.setdefault((config["label"], config["method"], config["fraction"]), []).append(run.record)
     found = []
     for (label, method, fraction), runs in sorted(
         groups.items(), key=lambda g: (g[0][0], -g[0][2], tables.method_order(g[0][1]))

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from allinsam_core.annotation import boxes as box_rules
 from allinsam_core.annotation.boxes import BoxLaw
@@ -26,14 +26,13 @@ from allinsam_core.annotation.predict import BoxAnnotator, default_field, inscri
 from allinsam_core.annotation.sam import Sam, weights_checksum
 from allinsam_core.atomic import replacing
 from allinsam_core.data.case import Case
+from allinsam_core.settings import Settings
 
 VERSION = 1  # raised whenever the same inputs give other masks
 
 
-class WeakSettings(BaseModel):
+class WeakSettings(Settings):
     """How boxes are drawn and answered. field None: the model's default for the image's spacing."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     box_law: BoxLaw = "tight"
     spread: int = Field(default=10, ge=0)  # px, of the random law

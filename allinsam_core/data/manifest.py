@@ -8,16 +8,19 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from allinsam_core.data import strict_yaml
 from allinsam_core.data.errors import DataError, MissingData
+from allinsam_core.settings import SettingsError, validated
 
 VARIABLE = "ALLINSAM_MANIFEST"
 FILE = "data_manifest.yaml"
 DRIVE = "https://drive.usercontent.google.com/download?id={id}&export=download&confirm=t"
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._ -]*$")]
+"""Of an artefact, a dataset or a file: no folder above or below, and nothing hidden."""
 ManifestSplit = Literal["train", "val", "test", "unused"]
 
 
@@ -30,7 +33,7 @@ class Artefact(_Frozen):
 
     kind: Literal["archive", "checkpoint"]
     role: str
-    file: Annotated[str, Field(pattern=r"^[^/\\]+$")]
+    file: Name
     licence: str
     non_commercial: bool
     citation: str
@@ -39,7 +42,7 @@ class Artefact(_Frozen):
     bytes: Annotated[int, Field(gt=0)] | None
     url: str | None = None
     drive_id: str | None = None
-    dataset: str | None = None
+    dataset: Name | None = None
     note: str = ""
 
     @property
@@ -97,8 +100,8 @@ class Manifest(_Frozen):
     """The whole file."""
 
     version: Literal[1]
-    artefacts: dict[str, Artefact]
-    datasets: dict[str, Dataset]
+    artefacts: dict[Name, Artefact]
+    datasets: dict[Name, Dataset]
 
     @model_validator(mode="after")
     def _datasets_known(self) -> Manifest:
@@ -125,11 +128,11 @@ def path() -> Path:
 
 
 def read(file: Path) -> Manifest:
-    """Parse and validate one manifest file. Raises DataError naming the file and every field that is wrong."""
+    """Parse and validate one manifest file. Raises DataError naming the file and what is wrong."""
     try:
-        return Manifest.model_validate(yaml.load(file.read_text(encoding="utf-8"), _UniqueKeys))  # noqa: S506
-    except (ValidationError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(f"{file}: not a valid manifest; {error}") from error
+        return validated(Manifest, strict_yaml.read(file), str(file))
+    except SettingsError as error:
+        raise DataError(f"{error}; not a valid manifest") from None
 
 
 @lru_cache(maxsize=4)
@@ -140,13 +143,3 @@ def _cached(file: Path) -> Manifest:
 def load() -> Manifest:
     """The study's manifest (read once per file)."""
     return _cached(path())
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """The safe loader, refusing a key given twice: a case listed twice would silently lose one split."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        if twice := sorted({str(key) for key in keys if keys.count(key) > 1}):
-            raise yaml.constructor.ConstructorError(None, None, f"given twice: {', '.join(twice)}", node.start_mark)
-        return super().construct_mapping(node, deep)

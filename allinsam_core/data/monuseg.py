@@ -58,15 +58,20 @@ def load(root: Path, split: Split, checksums: Checksums = "warn") -> list[Case]:
     mislabelled copy in circulation) and warns about any other; "ignore" does not look, for a deliberate study of
     such a copy. Raises DataError or a subclass; nothing is left out in silence.
     """
-    folder = dataset_folder(Path(root), NAME)
-    part = part_of(split)
+    folder, images = dataset_folder(Path(root), NAME), files(root, split)
+    return [_load_case(folder, images[name], name, split, checksums) for name in names(split)]
+
+
+def files(root: Path, split: Split) -> dict[str, Path]:
+    """Where every image of a split lies, by case name; none is read. Raises MissingData where one is not there."""
+    folder, part = dataset_folder(Path(root), NAME), part_of(split)
     images = image_files(folder, part)
     if absent := [name for name in names(split) if name not in images]:
         raise MissingData(
             f"{folder}: {len(absent)} of {len(names(split))} {split} images are missing ({', '.join(absent)}), "
             f"looked in {' and '.join(_IMAGES[part])}; `allinsam data fetch monuseg-{part}` gets them"
         )
-    return [_load_case(folder, images[name], name, split, checksums) for name in names(split)]
+    return {name: images[name] for name in names(split)}
 
 
 def part_of(split: Split) -> Part:

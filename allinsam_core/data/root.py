@@ -13,6 +13,16 @@ VARIABLE = "ALLINSAM_DATA"
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
+def resolved(path: Path | str) -> Path:
+    """A path as the study means it: a relative one from the repository's root, wherever a notebook runs.
+
+    Of an installed package without a repository, from the current folder.
+    """
+    path = Path(path).expanduser()
+    base = CHECKOUT if (CHECKOUT / "pyproject.toml").is_file() else Path.cwd()
+    return path if path.is_absolute() else base / path
+
+
 def data_root() -> Path:
     """The folder that holds `monuseg/`, `dsb2018/` and what `allinsam data fetch` downloads.
 
@@ -20,7 +30,7 @@ def data_root() -> Path:
     the user's cache folder (which need not exist yet).
     """
     if named := os.environ.get(VARIABLE):
-        return Path(named).expanduser()
+        return resolved(named)
     beside = CHECKOUT.parent / "shared" / "data"
     return beside if beside.is_dir() else Path(pooch.os_cache("allinsam"))
 

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from allinsam_core.data.case import Case
+from allinsam_core.data.case import Case, Split
 from allinsam_core.data.errors import DataError
+
+
+def grouped(cases: Iterable[Case]) -> dict[Split, list[Case]]:
+    """Cases by their split, in their order."""
+    found: dict[Split, list[Case]] = {"train": [], "val": [], "test": []}
+    for case in cases:
+        found[case.split].append(case)
+    return found
 
 
 def refuse_overlap(**splits: Iterable[Case]) -> None:

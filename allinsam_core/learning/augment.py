@@ -11,17 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict
 from scipy.ndimage import gaussian_filter
 from skimage.color import hed_from_rgb, rgb_from_hed
 
 from allinsam_core.data.case import Case
+from allinsam_core.settings import Settings
 
 
-class AugmentSettings(BaseModel):
+class AugmentSettings(Settings):
     """How far training crops are changed. All zeros and no turns: the released code, which augments nothing."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     turns: bool = True  # flips and quarter turns
     zoom: float = 0.25  # side length times exp(U(-zoom, zoom))

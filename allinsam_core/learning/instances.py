@@ -11,22 +11,22 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from scipy.ndimage import distance_transform_edt, gaussian_filter, label
 from skimage.measure import label as connected
 from skimage.morphology import local_maxima, reconstruction
 from skimage.segmentation import watershed
 
+from allinsam_core.settings import Settings
+
 MAPS = 2  # distance to the centre, distance to the boundary
 
 
-class InstanceSettings(BaseModel):
+class InstanceSettings(Settings):
     """How touching nuclei are parted, and which are kept. Lengths in pixels of the image.
 
     The last four are left out of a record where they have their defaults, as they were in records before they existed.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     threshold: float = 0.5
     smooth: float = 1.0  # σ of the Gaussian on the distance maps

@@ -6,42 +6,108 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 from torch import nn
 
+from allinsam_core.annotation.boxes import tight
 from allinsam_core.data.case import Case
+from allinsam_core.learning import checkpoint
 from allinsam_core.learning.augment import AugmentSettings, Batch, CropSampler
 from allinsam_core.learning.infer import maps
+from allinsam_core.learning.instances import InstanceSettings, nuclei
 from allinsam_core.learning.losses import LOSSES, Loss, MapSettings, distances, double_sigmoid
+from allinsam_core.learning.threshold import moved
 from allinsam_core.learning.train import Sample, StepLoss, TrainSettings, fit
+from allinsam_core.settings import Settings
 
 
-class Method(Protocol):
-    """Fit on annotated cases, then predict foreground probabilities. The test images never reach `fit`."""
+class Method(ABC):
+    """Fit on annotated cases, then segment others. The test images never reach `fit`.
 
-    def fit(self, train: Sequence[Case], val: Sequence[Case], folder: Path) -> dict[str, Any]:
-        """Learn; `folder` is for checkpoints. Returns what happened, ready for the run record."""
-        ...
-
-    def predict(self, image: np.ndarray) -> np.ndarray:
-        """Foreground probability (H, W) float32 in [0, 1] of an image (H, W, 3) uint8."""
-        ...
-
-
-class BoxPrompted(ABC):
-    """A reference that is handed the true boxes of the image it segments: not a rival, and marked wherever shown.
-
-    It is told boxes, no masks; other methods see a test image's pixels alone.
+    `fit` and `predict` are what a method must say; the rest has defaults, for whoever needs something else.
     """
+
+    def prepare(self, images: Sequence[np.ndarray], cache: Path) -> None:
+        """Learn from all training images without their labels, before `fit`; by default nothing.
+
+        images: (H, W, 3) uint8 each. cache: a folder that runs may share.
+        """
+        return
 
     @abstractmethod
     def fit(self, train: Sequence[Case], val: Sequence[Case], folder: Path) -> dict[str, Any]:
-        """As for `Method`."""
+        """Learn; `folder` is for checkpoints. Returns what happened, ready for the run record."""
+
+    @abstractmethod
+    def predict(self, image: np.ndarray) -> np.ndarray:
+        """Foreground probability (H, W) float32 in [0, 1] of what `given` makes of a case, mostly (H, W, 3) uint8."""
+
+    def predict_maps(self, image: np.ndarray) -> np.ndarray:
+        """All maps of what `given` makes of a case: the probability, (1, H, W), or with instance maps (3, H, W)."""
+        return self.predict(image)[None]
+
+    def given(self, case: Case) -> np.ndarray:
+        """What the method may see of a case that it segments: its pixels, and nothing of its truth."""
+        return case.image
+
+    def segment(
+        self, case: Case, settings: InstanceSettings | None = None, threshold: float = 0.5
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Probability (H, W) float32 and labels (H, W) integers, 0 = background, of a case.
+
+        threshold: the probability that is moved to 0.5 before anything else is done with it.
+        """
+        prob, *distances = self.predict_maps(self.given(case))
+        prob = moved(prob, threshold)
+        return prob, nuclei(np.stack([prob, *distances]), settings, case.spacing)
+
+    @property
+    def network(self) -> nn.Module | None:
+        """What is trained; None for methods without a network."""
+        return None
+
+    @property
+    def runs_on(self) -> torch.device:
+        """Where it computes."""
+        return torch.device("cpu")
+
+    def cost(self) -> dict[str, int]:
+        """Parameters of the network: total, and those that training changes; zero without one."""
+        sizes = [(p.numel(), p.requires_grad) for p in self.network.parameters()] if self.network is not None else []
+        return {"total": sum(n for n, _ in sizes), "trained": sum(n for n, trained in sizes if trained)}
+
+    def describe(self) -> str:
+        """Device, precision and sizes in a line, to be printed once; "" where there is nothing to say."""
+        return ""
+
+    def save(self, path: Path, base: str, note: dict[str, str]) -> None:
+        """Write what was trained; by default nothing. base: checksum of the weights that it was trained on."""
+        return
+
+
+class BoxPrompted(Method):
+    """A reference that is given the true boxes of the image it segments: not a rival, and marked wherever shown.
+
+    It is given boxes, no masks; other methods see a test image's pixels alone. It learns nothing.
+    """
+
+    def fit(self, train: Sequence[Case], val: Sequence[Case], folder: Path) -> dict[str, Any]:
+        return {}
+
+    def predict(self, image: np.ndarray) -> np.ndarray:
+        raise TypeError(f"{type(self).__name__} marks masks in boxes, no probabilities of pixels; call segment")
+
+    def segment(
+        self, case: Case, settings: InstanceSettings | None = None, threshold: float = 0.5
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """As for `Method`; the labels are kept as `predict_boxes` gives them, the probability is 0 or 1."""
+        found = self.predict_boxes(case.image, tight(case.instances), case.spacing)
+        return (found > 0).astype(np.float32), found
 
     @abstractmethod
     def predict_boxes(self, image: np.ndarray, boxes: np.ndarray, spacing: float) -> np.ndarray:
@@ -51,24 +117,22 @@ class BoxPrompted(ABC):
         """
 
 
-class WindowSettings(BaseModel):
+class WindowSettings(Settings):
     """How a network sees an image. field: window side in image pixels; size: side of the network's input.
 
     train_field: another field for training crops, which are then magnified by another factor than test images:
     200 with size 1024 is what the released code does to 200 px crops. None: the same field.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    field: int = 256
-    size: int = 256
-    train_field: int | None = None
-    overlap: float = 0.25
-    batch: int = 8
+    field: int = Field(default=256, gt=0)
+    size: int = Field(default=256, gt=0)
+    train_field: int | None = Field(default=None, gt=0)
+    overlap: float = Field(default=0.25, ge=0, lt=1)
+    batch: int = Field(default=8, gt=0)
 
 
 @dataclass
-class NetworkMethod:
+class NetworkMethod(Method):
     """A network (B, 3, S, S) in [0, 1] → logits (B, 1, S, S), trained by the one loop.
 
     instance_maps: where they are set the network gives (B, 3, S, S), foreground and the two maps of `instances`.
@@ -118,10 +182,10 @@ class NetworkMethod:
         """What a training step minimises."""
         loss, settings = LOSSES[self.loss], self.instance_maps
         if settings is None:
-            return lambda model, batch: loss(model(self.seen(batch)).float(), batch.mask)
+            return lambda model, batch: loss(model(self.given_batch(batch)).float(), batch.mask)
 
         def total(model: nn.Module, batch: Batch) -> torch.Tensor:
-            logits = model(self.seen(batch)).float()
+            logits = model(self.given_batch(batch)).float()
             return loss(logits[:, :1], batch.mask) + distances(logits[:, 1:], batch.instances, settings)
 
         return total
@@ -137,20 +201,33 @@ class NetworkMethod:
             loss = double_sigmoid(loss)
         values, dices = [], []
         for case in val:
-            prob = torch.from_numpy(self._maps(self.told(case), overlap=0.0)[0])[None, None]
+            prob = torch.from_numpy(self._maps(self.given(case), overlap=0.0)[0])[None, None]
             truth = torch.from_numpy(case.mask)[None, None].float()
             values.append(float(loss(torch.logit(prob, eps=1e-6), truth)))
             found = prob >= 0.5
             dices.append(float(2 * (found * truth).sum() / (found.sum() + truth.sum()).clamp(min=1)))
         return {"loss": float(np.mean(values)), "dice": float(np.mean(dices))}
 
-    def seen(self, batch: Batch) -> torch.Tensor:
-        """What the network is given of a training batch: the images, (B, 3, S, S) float32."""
+    def given_batch(self, batch: Batch) -> torch.Tensor:
+        """What the network is given of a training batch, as `given` of a case: the images, (B, 3, S, S) float32."""
         return batch.image
 
-    def told(self, case: Case) -> np.ndarray:
-        """What the network is given of a validation image: its pixels, (H, W, 3) uint8."""
-        return case.image
+    @property
+    def network(self) -> nn.Module:
+        return self.model
+
+    @property
+    def runs_on(self) -> torch.device:
+        return self.fabric.device
+
+    def describe(self) -> str:
+        return (
+            f"device {self.runs_on}, precision {self.train.precision}, "
+            f"attention as in segment-anything (eager); parameters {self.cost()}"
+        )
+
+    def save(self, path: Path, base: str, note: dict[str, str]) -> None:
+        checkpoint.save(self.model, path, base, note)
 
     def predict(self, image: np.ndarray) -> np.ndarray:
         return self.predict_maps(image)[0]

@@ -17,34 +17,33 @@ from typing import Any, Literal, Protocol
 
 import torch
 from lightning_fabric import Fabric
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 from torch import nn
 from tqdm import tqdm
 
 from allinsam_core.atomic import replacing
 from allinsam_core.learning.augment import Batch
+from allinsam_core.settings import Settings
 
 
-class TrainSettings(BaseModel):
+class TrainSettings(Settings):
     """Everything the loop needs to know. The defaults are the released adapter's optimiser, AdamW."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    steps: int = 1000
-    batch_size: int = 4
-    accumulate: int = 1  # batches per optimiser step
+    steps: int = Field(default=1000, gt=0)
+    batch_size: int = Field(default=4, gt=0)
+    accumulate: int = Field(default=1, gt=0)  # batches per optimiser step
     optimizer: Literal["adamw", "sgd"] = "adamw"
-    learning_rate: float = 2e-4
+    learning_rate: float = Field(default=2e-4, gt=0)
     weight_decay: float = 0.01
     schedule: Literal["cosine", "poly", "constant"] = "cosine"
     final_rate: float = 1e-7  # where the cosine ends
     warmup: int = 0  # steps of linear increase
     clip: float = 0.0  # largest gradient norm; 0 = no clipping
     precision: Literal["fp32", "bf16"] = "fp32"  # bf16: automatic mixed precision, weights stay float32
-    validate_every: int = 0  # steps; 0 = never, the last weights are kept
+    validate_every: int = Field(default=0, ge=0)  # steps; 0 = never, the last weights are kept
     patience: int = 0  # validations without improvement before stopping; 0 = never stop early
     select: Literal["loss", "dice"] = "loss"  # what chooses the best weights on the validation images
-    checkpoint_every: int = 200
+    checkpoint_every: int = Field(default=200, gt=0)
 
 
 class Sample(Protocol):

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import nn
 
 from allinsam_core.learning.augment import Batch
@@ -26,6 +26,7 @@ from allinsam_core.learning.instances import MAPS
 from allinsam_core.learning.losses import MapSettings, distances
 from allinsam_core.learning.train import Sample, StepLoss, TrainSettings
 from allinsam_core.refinement import mocl
+from allinsam_core.settings import Settings
 
 if TYPE_CHECKING:  # so that the U-Net needs no segment-anything
     from allinsam_core.learning.adapter import AdaptedSam
@@ -38,10 +39,8 @@ UNET_SETTINGS = TrainSettings(
 )
 
 
-class CorrectiveSettings(BaseModel):
+class CorrectiveSettings(Settings):
     """Which corrective loss, and from when. `noise` is the assumed share of wrong pixels of "ours"."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     variant: Variant = "ours"
     k: int = Field(default=mocl.K, ge=1)

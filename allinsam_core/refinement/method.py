@@ -1,6 +1,6 @@
 """Corrective learning as a method of the study: the common network method with a schedule and a corrective loss.
 
-    CorrectiveMethod(mocl_unet(MoclUNetSettings(), seed), window=…, train=…, augment=…, corrective=…)
+    CorrectiveMethod(MoclUNet(tasks=1), window=…, train=…, augment=…, corrective=…)
     CorrectiveMethod(EmbeddingSam(AdaptedSam(sam)), …)
 
 Windows, training loop, resumption and prediction are `NetworkMethod`'s. Validation compares with the labels it is
@@ -11,32 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
-import torch
-from pydantic import BaseModel, ConfigDict
 from torch import nn
 
 from allinsam_core.data.case import Case
 from allinsam_core.learning.method import NetworkMethod
 from allinsam_core.learning.train import StepLoss
 from allinsam_core.refinement.corrective import CorrectiveSettings, Foreground, Scheduled, step_loss
-from allinsam_core.refinement.network import MoclUNet
-
-
-class MoclUNetSettings(BaseModel):
-    """The earlier work's residual U-Net. width: channels at full resolution; 32 is the published network."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    kind: Literal["mocl_unet"] = "mocl_unet"
-    width: int = 32
-
-
-def mocl_unet(settings: MoclUNetSettings, seed: int, maps: int = 0) -> MoclUNet:
-    """The network for one cell type, with the initial weights that `seed` gives. maps: logits beside its own two."""
-    torch.manual_seed(seed)
-    return MoclUNet(tasks=1, width=settings.width, maps=maps)
 
 
 @dataclass

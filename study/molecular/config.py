@@ -1,4 +1,4 @@
-"""One frozen configuration per run of the molecular arm (the paper's Table 1), and the profiles that list them.
+"""One frozen configuration per run of the molecular arm (the paper's Table 1).
 
 Rows of Table 1 are method × annotator; each is trained and scored per cell type, as each patch of the cohort is
 annotated for one (`data.inhouse`).
@@ -13,28 +13,17 @@ What the paper leaves open and is decided here:
 
 from __future__ import annotations
 
-from importlib.resources import files
-from itertools import product
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, ClassVar, Literal, Self
 
-import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field
 
-from allinsam_core.learning.augment import AugmentSettings
-from allinsam_core.learning.instances import InstanceSettings
-from allinsam_core.learning.method import WindowSettings
-from allinsam_core.learning.train import TrainSettings
 from allinsam_core.refinement.corrective import CorrectiveSettings
-from allinsam_core.refinement.method import MoclUNetSettings
-from study.config import AnnotatorSettings, Frozen, SamSettings, base_weights, merged
-from study.molecular.patch import CELL_TYPES, CellType
-from study.records import hash_of
-
-MolecularProfileName = Literal["smoke", "mini", "paper"]
+from allinsam_core.settings import Settings
+from study.config import AnnotatorSettings, Name, Run
+from study.molecular.patch import CellType
 
 
-class CohortSettings(Frozen):
+class CohortSettings(Settings):
     """Which patches. source "folder": a laboratory's own, known by the checksum of its files, not by its place.
 
     podocyte, mesangial: simulated patches of each pool. size: px. The paper's cohort has 11 slides, 3 of them injured,
@@ -51,109 +40,38 @@ class CohortSettings(Frozen):
     sha256: str = ""
 
 
-class MolecularConfig(Frozen):
+class MolecularConfig(Run):
     """Everything that decides a run's numbers.
 
     annotator: the row's name; drawn_by: whose masks, in turn. masks: how SAM makes labels of the boxes around them;
     None: learn from what was drawn. reference: whose masks the test patches are scored against.
     """
 
-    profile: MolecularProfileName
-    method: str
-    annotator: str
+    NAMED: ClassVar = Run.NAMED | {"annotator", "cell_type"}
+
+    annotator: Name
     cell_type: CellType
-    seed: int = 0
     cohort: CohortSettings = CohortSettings()
-    drawn_by: tuple[str, ...]
+    drawn_by: tuple[str, ...] = Field(min_length=1)
     masks: AnnotatorSettings | None = None
     reference: str = "truth"
-    model: Annotated[MoclUNetSettings | SamSettings, Field(discriminator="kind")]
-    base_weights: str = ""  # sha256 of the weights the model stands on; "" where there are none
     corrective: CorrectiveSettings = CorrectiveSettings(variant="molecular_el")
-    window: WindowSettings = WindowSettings()
-    train: TrainSettings = TrainSettings()
-    augment: AugmentSettings = AugmentSettings()
-    instances: InstanceSettings = InstanceSettings()
-
-    @model_validator(mode="after")
-    def _someone_draws(self) -> MolecularConfig:
-        if not self.drawn_by:
-            raise ValueError(f"{self.annotator}: drawn_by is empty, expected at least one annotator")
-        return self
-
-    @property
-    def hash(self) -> str:
-        """Names the run: `records.hash_of` all fields."""
-        return hash_of(self.model_dump(mode="json"))
-
-    @property
-    def run_id(self) -> str:
-        return f"{self.method}-{self.annotator}-{self.cell_type}-s{self.seed}-{self.hash}"
-
-    def folder(self, results: Path) -> Path:
-        """Where rows and record go."""
-        return results / self.profile / self.arm / self.run_id
 
     @property
     def arm(self) -> str:
         """The folder of a grid's runs: "table1", and one of its own for each laboratory's patches."""
-        return "table1" if self.cohort.source == "simulated" else f"table1-{self.cohort.sha256[:8]}"
+        return "table1" if self.simulated else f"table1-{self.cohort.sha256[:8]}"
+
+    @property
+    def simulated(self) -> bool:
+        return self.cohort.source == "simulated"
+
+    def filled(self) -> Self:
+        return super().filled().model_copy(update={"masks": self.masks and self.masks.filled()})
 
 
-class MolecularProfile(Frozen):
-    """A grid of runs. annotators: a row's name → who draws. A method may narrow the annotators."""
+def profile(name: str) -> Any:
+    """`grid.profile` of the molecular arm under its former address."""
+    from study import grid
 
-    name: MolecularProfileName
-    about: str
-    seeds: tuple[int, ...]
-    annotators: dict[str, tuple[str, ...]]
-    common: dict[str, Any]
-    methods: dict[str, dict[str, Any]]
-
-    def run(self, method: str, annotator: str, cell_type: str, seed: int) -> MolecularConfig:
-        """The configuration of one run. A method's settings override the common ones, field by field."""
-        if method not in self.methods or annotator not in self.annotators:
-            raise ValueError(
-                f"profile {self.name} has no {method!r} by {annotator!r}; it has methods {', '.join(self.methods)} "
-                f"and annotators {', '.join(self.annotators)}"
-            )
-        settings = merged(self.common, self.methods[method])
-        settings.pop("annotators", None)
-        if masks := settings.get("masks"):
-            settings["masks"] = {**masks, "sha256": base_weights({"kind": "sam", **masks})}
-        named = {"profile": self.name, "method": method, "annotator": annotator, "cell_type": cell_type, "seed": seed}
-        drawn_by, weights = self.annotators[annotator], base_weights(settings["model"])
-        return MolecularConfig.model_validate({**settings, **named, "drawn_by": drawn_by, "base_weights": weights})
-
-    def grid(self) -> list[MolecularConfig]:
-        """Every run of the profile."""
-        return [self.run(*point) for point in self.points()]
-
-    def points(self) -> list[tuple[str, str, str, int]]:
-        """(method, annotator, cell type, seed) of every run."""
-        return [
-            (method, *point)
-            for method, own in self.methods.items()
-            for point in product(own.get("annotators", self.annotators), CELL_TYPES, self.seeds)
-        ]
-
-    def on_folder(self, sha256: str, reference: str, annotators: dict[str, tuple[str, ...]]) -> MolecularProfile:
-        """The same grid on a laboratory's patches: same methods, its own annotators and reference."""
-        methods = {
-            name: {**own, "annotators": [a for a in own.get("annotators", annotators) if a in annotators]}
-            for name, own in self.methods.items()
-        }
-        cohort = {"source": "folder", "sha256": sha256, **dict.fromkeys(("podocyte", "mesangial", "slides"), 0)}
-        common = {**self.common, "reference": reference, "cohort": {**cohort, "injured": 0, "size": 0}}
-        return self.model_copy(update={"annotators": annotators, "common": common, "methods": methods})
-
-
-def profile(name: str) -> MolecularProfile:
-    """Read `profiles/molecular/<name>.yaml`. Raises ValueError for an unknown name or field."""
-    source = files("study") / "profiles" / "molecular" / f"{name}.yaml"
-    if not source.is_file():
-        raise ValueError(f"{source}: no such profile; expected smoke, mini or paper")
-    try:
-        return MolecularProfile.model_validate(yaml.safe_load(source.read_text()))
-    except ValidationError as error:
-        raise ValueError(f"{source}: {error}") from error
+    return grid.profile(f"molecular/{name}")

@@ -1,116 +1,103 @@
-"""One run of the molecular arm: labels by some annotators → method → fit → score on held-out slides' truth.
+"""The molecular arm's runs: labels by some annotators → method → scores on held-out slides' truth.
 
-A run's folder is `results/<profile>/table1/<run id>/` (`MolecularConfig.folder`) with `rows.csv` (one line per test
-patch) and `run.json`, written last: where it exists the run is finished and is skipped, where it does not training goes
-on from its last checkpoint.
+A run's folder is `results/<profile>/table1/<run id>/`, with one line of `rows.csv` per test patch; see `study.run`.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
-import pandas as pd
 
-from allinsam_core.data.case import Case, Split
-from allinsam_core.learning import instances
-from allinsam_core.learning.method import Method
-from allinsam_core.learning.train import peak_memory
+from allinsam_core.data.case import Case
+from allinsam_core.data.root import resolved
 from allinsam_core.metrics import instance, pixel
-from study import records
-from study.molecular import methods as molecular_methods
+from study import records, run
+from study.grid import Profile
 from study.molecular.cohort import MolecularCohort, checksum, labels, prepare
-from study.molecular.config import MolecularConfig, MolecularProfile
+from study.molecular.config import MolecularConfig
 from study.molecular.patch import Patch
-from study.run import parameters
+
+OWN_ANNOTATORS = {"Expert": ("expert",), "Students": ("student1", "student2", "student3")}
 
 
 def execute_grid(
-    profile: MolecularProfile,
-    results: Path,
-    work: Path,
-    cohort_folder: Path | None = None,
-    annotators: dict[str, tuple[str, ...]] | None = None,
+    profile: Profile,
+    results: Path | str,
+    work: Path | str,
+    cohort_folder: Path | str | None = None,
+    annotators: Mapping[str, Sequence[str]] | None = None,
     reference: str = "expert",
     device: str = "auto",
 ) -> list[Path]:
     """Every run of a profile that is not finished, one after the other; returns the folders of all.
 
-    cohort_folder: a laboratory's own patches (`data.inhouse`) instead of the simulated cohort. annotators: then, a
-    row's name → the folders of masks/ that it learns from; reference: whose masks the test patches are scored against.
+    cohort_folder: a laboratory's own patches (`inhouse`) instead of the simulated cohort. annotators: then, a row's
+    name → the folders of masks/ that it learns from; reference: whose masks the test patches are scored against.
     """
-    if cohort_folder is not None:
-        named = annotators or {"Expert": ("expert",), "Students": ("student1", "student2", "student3")}
-        profile = profile.on_folder(checksum(cohort_folder), reference, named)
+    own = None if cohort_folder is None else resolved(cohort_folder)
+    if own is not None:
+        profile = on_folder(profile, checksum(own), reference, annotators or OWN_ANNOTATORS)
     cohort: MolecularCohort | None = None
     folders = []
-    for number, config in enumerate(grid := profile.grid(), start=1):
-        if not records.is_finished(config.folder(results) / "run.json", config.hash):
-            cohort = cohort or MolecularCohort(cohort_folder or prepare(config.cohort, work), config.cohort.seed)
-            print(f"{number} of {len(grid)}: {config.run_id}", flush=True)
-            execute(config, cohort, results, work, device)
-        folders.append(config.folder(results))
+    for number, config in enumerate(grid := cast(list[MolecularConfig], profile.grid()), start=1):
+        folders.append(resolved(results) / config.place)
+        if run.finished(config, results, device=device):
+            continue
+        cohort = cohort or MolecularCohort(own or prepare(config.cohort, resolved(work)), config.cohort.seed)
+        print(f"{number} of {len(grid)}: {config.run_id}", flush=True)
+        run.perform(config, task(config, cohort, resolved(work)), results, work, device)
     return folders
 
 
-def execute(config: MolecularConfig, cohort: MolecularCohort, results: Path, work: Path, device: str = "auto") -> Path:
-    """Do the run, finished or not; returns its folder. work: checkpoints and cached labels, not for committing."""
-    started, folder = time.time(), config.folder(results)
-    splits: tuple[Split, ...] = ("train", "test")
-    patches = {split: cohort.part(split, config.cell_type) for split in splits}
+def on_folder(profile: Profile, sha256: str, reference: str, annotators: Mapping[str, Sequence[str]]) -> Profile:
+    """The same grid on a laboratory's patches: same methods, its own annotators and reference."""
+    methods = {}
+    for name in profile.methods:
+        own = profile.settings(name)
+        axes = own.get("axes", {})
+        narrowed = [each for each in axes.get("annotator", annotators) if each in annotators]
+        methods[name] = {**own, "axes": {**axes, "annotator": narrowed}}
+    cohort = {"source": "folder", "sha256": sha256, **dict.fromkeys(("podocyte", "mesangial", "slides"), 0)}
+    common = {**profile.common, "reference": reference, "cohort": {**cohort, "injured": 0, "size": 0}}
+    rows = {row: {"drawn_by": list(names)} for row, names in annotators.items()}
+    axes = {**profile.axes, "annotator": rows}
+    return profile.model_copy(update={"axes": axes, "common": common, "methods": methods})
+
+
+def task(config: MolecularConfig, cohort: MolecularCohort, work: Path) -> run.Task:
+    """What a run learns from, its labels cached below `work`, and the test patches; no validation images are used.
+
+    The record also keeps the prediction of one normal and one injured test patch, as run lengths.
+    """
+    patches = {split: cohort.part(split, config.cell_type) for split in ("train", "test")}
     train = labels(config, patches["train"], work / "weak")
     test = cohort.scored(patches["test"], config.reference)
-    method = molecular_methods.build(config, device)
-    clock = time.monotonic()
-    learned = method.fit(train, [], work / config.profile / config.arm / config.run_id)
-    fit_seconds = learned.pop("seconds", time.monotonic() - clock)
-    clock = time.monotonic()
-    rows, examples = score(config, method, patches["test"], test)
-    record = {
-        "run_id": config.run_id,
-        "config_hash": config.hash,
-        "config": config.model_dump(mode="json"),
-        "commit": records.commit(),
-        "simulated": config.cohort.source == "simulated",
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
-        "environment": records.environment(method.fabric.device),
-        "data": {
-            "train": {"images": len(train), "sha256": records.data_checksum(train)},
-            "test": {"images": len(test), "sha256": records.data_checksum(test)},
-        },
+    injured = {patch.name: patch.injured for patch in patches["test"]}
+    examples: dict[str, Any] = {}
+
+    def seen(case: Case, prob: np.ndarray) -> None:
+        kind = "injured" if injured[case.name] else "normal"
+        runs = encode(prob >= config.instances.threshold)
+        examples.setdefault(kind, {"patch": case.name, "runs": runs})
+
+    about = {
         "registration": _registration(cohort),
         "label_quality": label_quality(config, cohort, patches["train"], train),
-        "parameters": parameters(method),
-        "fit_seconds": fit_seconds,
-        "predict_seconds": time.monotonic() - clock,
-        "peak_memory_bytes": max(peak_memory(), learned.pop("peak_memory", 0)),
-        "training": learned,
         "examples": examples,
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    rows.to_csv(folder / "rows.csv", index=False, float_format="%.6f")
-    records.write(record, folder / "run.json")
-    return folder
-
-
-def score(
-    config: MolecularConfig, method: Method, patches: Sequence[Patch], test: Sequence[Case]
-) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Predict and score every test patch; and the run-length codes of one normal and one injured prediction."""
-    rows: list[dict[str, Any]] = []
-    examples: dict[str, Any] = {}
-    for patch, case in zip(patches, test, strict=True):
-        prob = method.predict(case.image)
-        found = instances.from_probability(prob, config.instances)
-        scores = {**asdict(pixel.evaluate(prob, case.mask)), **asdict(instance.evaluate(found, case.instances))}
-        rows.append({"image": case.name, "slide": case.patient, "injured": patch.injured, **scores})
-        kind = "injured" if patch.injured else "normal"
-        examples.setdefault(kind, {"patch": case.name, "runs": encode(prob >= config.instances.threshold)})
-    return pd.DataFrame(rows), examples
+    return run.Task(
+        train=train,
+        val=[],
+        scored=test,
+        pixels=[case.image for case in train],
+        images={"train": train, "test": test},
+        about=about,
+        seen=seen,
+        columns=lambda case: {"slide": case.patient, "injured": injured[case.name]},
+    )
 
 
 def encode(mask: np.ndarray) -> list[int]:

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pandas as pd
 
 from allinsam_core.metrics import stats
 from allinsam_core.metrics.stats import Equivalence, Interval, PairedTest
-from study import records
+from study import results as results_of_runs
 from study.audit.published import CellScores
 from study.audit.published import table1 as published_table1
+from study.finished import finished, folders
 from study.molecular.patch import CELL_TYPES, METRICS, CellType
-from study.tables import NotRun
+from study.records import FILE
 
 METHOD_NAMES = {
     "mocl": "MOCL",
@@ -66,35 +67,17 @@ class Comparison:
         return "undecided"
 
 
-def collect(results: Path, profile: str, arm: str = "table1") -> pd.DataFrame:
-    """All rows of all finished runs of a profile: one line per run and test patch. arm: as in MolecularConfig.
+def collect(results: Path | str, profile: str, arm: str = "table1") -> pd.DataFrame:
+    """All rows of all finished runs of a profile, one line per run and test patch; see `results.collect`.
 
-    Raises NotRun, saying what to run, when there is no finished run; ValueError when two runs stand for the same cell
-    and seed, and when two runs of a cell type were scored on different test patches.
+    arm: as in MolecularConfig.
     """
-    frames: list[pd.DataFrame] = []
-    seen: dict[tuple[Any, ...], Path] = {}
-    tests: dict[str, tuple[str, Path]] = {}
-    for path in run_files(results, profile, arm):
-        record = records.read(path)
-        config = record["config"]
-        place = {name: config[name] for name in ("method", "annotator", "cell_type", "seed")}
-        first = seen.setdefault(tuple(place.values()), path.parent)
-        if first != path.parent:
-            raise ValueError(f"{first} and {path.parent} are runs of the same cell and seed; delete the outdated one")
-        test, earlier = tests.setdefault(config["cell_type"], (record["data"]["test"]["sha256"], path))
-        if test != record["data"]["test"]["sha256"]:
-            raise ValueError(f"{earlier} and {path} were scored on different test patches; delete the outdated one")
-        own = pd.read_csv(path.with_name("rows.csv"))
-        frames.append(own.assign(**place, run=record["run_id"], simulated=record["simulated"]))
-    if not frames:
-        raise NotRun(f"{results / profile / arm}: no finished run; `make study-table1 PROFILE={profile}` makes them")
-    return pd.concat(frames, ignore_index=True)
+    return results_of_runs.collect(results, profile, arm)
 
 
-def run_files(results: Path, profile: str, arm: str = "table1") -> list[Path]:
+def run_files(results: Path | str, profile: str, arm: str = "table1") -> list[Path]:
     """The records of a profile's finished runs."""
-    return sorted((results / profile / arm).glob("*/run.json"))
+    return [folder / FILE for folder in folders(results, profile, arm)]
 
 
 def row_names(scores: pd.DataFrame) -> list[RowName]:
@@ -265,8 +248,8 @@ def comparison_table(comparisons: Iterable[Comparison]) -> pd.DataFrame:
 def label_table(results: Path, profile: str) -> pd.DataFrame:
     """How near each row's training labels are to the simulated truth; the same for every seed."""
     lines = {}
-    for record in map(records.read, run_files(results, profile)):
-        config, quality = record["config"], record.get("label_quality") or {}
+    for run in finished(results, profile, "table1"):
+        config, quality = run.config, run.record.get("label_quality") or {}
         if quality:
             boxes = (config["masks"] or {}).get("boxes", {}).get("box_law")
             kind = f"SAM, {boxes} boxes" if boxes else "drawn"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from study import config, methods
+from study import config
 from study.pages.fragments import Fragments, markdown_table
 from study.rivals import lvit, lvit_text, xie
 from study.tables import METHOD_NAMES
@@ -17,7 +17,7 @@ RIVALS = ("lvit", "lvit_oracle", "xie", "resunet")
 def fragments(results: Path) -> Fragments:
     """Numbers `rivals:…` and table `rivals_budgets`. Nothing is read from `results`."""
     runs = {
-        (profile, method): grid.run(method, "complete", grid.methods[method]["fractions"][0], grid.seeds[0])
+        (profile, method): grid.run(method, "complete", grid.settings(method)["axes"]["fraction"][0], grid.seeds[0])
         for profile, grid in ((name, config.profile(name)) for name in ("mini", "paper"))
         for method in RIVALS
         if method in grid.methods
@@ -51,4 +51,4 @@ def parameters(run: config.RunConfig) -> int:
     if not isinstance(run.model, lvit.LViTSettings | xie.XieSettings):
         raise TypeError(f"{run.run_id}: model {run.model.kind}, expected lvit or xie")
     with torch.device("meta"):
-        return sum(p.numel() for p in methods.network(run.model, run.seed).parameters())
+        return sum(p.numel() for p in run.model.network(run.seed).parameters())

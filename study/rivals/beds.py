@@ -15,23 +15,26 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from filelock import FileLock
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import model_validator
 from torch import nn
 
 from allinsam_core.data.case import Case
 from allinsam_core.data.errors import DataError
-from allinsam_core.learning.method import NetworkMethod
+from allinsam_core.learning.method import Method, NetworkMethod
+from study.methods import MethodSettings
 from study.rivals import stain
+from study.rivals.unet import UNetSettings
+
+if TYPE_CHECKING:
+    from study.config import Run
 
 
-class BedsSettings(BaseModel):
+class BedsSettings(MethodSettings):
     """channels: of each member (UNetSettings). share: part of the training images that a member sees."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["beds"] = "beds"
     channels: tuple[int, ...] = (24, 48, 96, 192, 384)
@@ -50,9 +53,20 @@ class BedsSettings(BaseModel):
             )
         return self
 
+    def build(self, run: Run, device: str) -> Beds:
+        """Members are runs of a U-Net. All that decides them, and nothing else, names the folder that rows share."""
+        lone = self.model_copy(update={"members": 1, "templates": 0})
+        key = run.model_copy(update={"method": "beds", "model": lone}).hash
+        unet = UNetSettings(channels=self.channels)
 
-class Beds:
-    """Speaks the interface of `learning.method.Method`.
+        def member(index: int) -> NetworkMethod:
+            return unet.build(run.model_copy(update={"seed": run.seed * 1000 + index}), device)
+
+        return Beds(self, member, run.seed, shared=f"beds-members-{key}")
+
+
+class Beds(Method):
+    """The members, their stain templates and their vote.
 
     member: makes the untrained member of an index. shared: name of the folder of all members, beside the run's own:
     rows that differ in `members` or `templates` only train each member once.
@@ -66,7 +80,7 @@ class Beds:
         self.templates: list[stain.Stains] = []
 
     @property
-    def model(self) -> nn.ModuleList:
+    def network(self) -> nn.ModuleList:
         """All members' networks."""
         return nn.ModuleList(self.members[index].model for index in sorted(self.members))
 

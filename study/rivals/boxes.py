@@ -7,37 +7,44 @@ is worth, and so the floor of everything that is prompted with boxes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from torch import nn
 
 from allinsam_core.annotation import sam as sams
 from allinsam_core.annotation.merge import merge
 from allinsam_core.annotation.predict import BoxAnnotator, default_field, inscribed
-from allinsam_core.data.case import Case
 from allinsam_core.learning.method import BoxPrompted
+from study.allinsam import SamName, file_checksum
+from study.methods import MethodSettings
+
+if TYPE_CHECKING:
+    from study.config import Run
 
 
-class BoxesSettings(BaseModel):
+class BoxesSettings(MethodSettings):
     """The SAM that answers the boxes. overlap: of neighbouring windows, as for the weak labels."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     kind: Literal["boxes"] = "boxes"
-    name: Literal["mini", "vit_b", "vit_l", "vit_h"] = "mini"
+    name: SamName = "mini"
     weights: str = "shipped"
     overlap: float = 0.34
 
+    def build(self, run: Run, device: str) -> Boxes:
+        return Boxes(self)
 
-class EllipseSettings(BaseModel):
+    def base_weights(self) -> str:
+        return file_checksum(self.weights)
+
+
+class EllipseSettings(MethodSettings):
     """Nothing to set."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     kind: Literal["ellipse"] = "ellipse"
+
+    def build(self, run: Run, device: str) -> Ellipse:
+        return Ellipse()
 
 
 class Boxes(BoxPrompted):
@@ -47,8 +54,9 @@ class Boxes(BoxPrompted):
         self.settings = settings
         self.model = model or sams.build(settings.name, sams.weights_file(settings.weights))
 
-    def fit(self, train: Sequence[Case], val: Sequence[Case], folder: Path) -> dict[str, Any]:
-        return {}
+    @property
+    def network(self) -> nn.Module:
+        return self.model
 
     def predict_boxes(self, image: np.ndarray, boxes: np.ndarray, spacing: float) -> np.ndarray:
         annotator = BoxAnnotator(self.model, default_field(self.model, spacing), self.settings.overlap)
@@ -57,12 +65,6 @@ class Boxes(BoxPrompted):
 
 class Ellipse(BoxPrompted):
     """The inscribed ellipse of every box; where two overlap the smaller one has the pixel."""
-
-    def __init__(self, settings: EllipseSettings) -> None:
-        self.settings = settings
-
-    def fit(self, train: Sequence[Case], val: Sequence[Case], folder: Path) -> dict[str, Any]:
-        return {}
 
     def predict_boxes(self, image: np.ndarray, boxes: np.ndarray, spacing: float) -> np.ndarray:
         return merge(inscribed(boxes, image.shape[:2], "true boxes"), image.shape[:2])[0]

@@ -24,20 +24,18 @@ from typing import Literal, cast
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict
 from torch import nn
 
 from allinsam_core.data.case import Case
 from allinsam_core.learning.augment import Batch
 from allinsam_core.learning.method import NetworkMethod
+from study.methods import NetworkSettings
 from study.rivals.lvit_text import EMBEDDING, TOKENS, Encoder, embed, sentence
 from study.rivals.otsu import Otsu, OtsuSettings
 
 
-class LViTSettings(BaseModel):
+class LViTSettings(NetworkSettings):
     """channels: width of the first level; size: side of the network's input, which fixes the number of tokens."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["lvit"] = "lvit"
     channels: int = 64
@@ -45,6 +43,12 @@ class LViTSettings(BaseModel):
     size: int = 224
     text: Literal["image", "oracle"] = "image"
     encoder: Encoder = "words"
+
+    def initial(self, outputs: int = 1) -> LViT:
+        return LViT(self, outputs)
+
+    def form(self) -> type[NetworkMethod]:
+        return OracleText if self.text == "oracle" else NetworkMethod
 
 
 def estimated_mask(image: np.ndarray) -> np.ndarray:
@@ -191,8 +195,8 @@ class LViT(nn.Module):
 class OracleText(NetworkMethod):
     """LViT with a sentence made from the truth of the image it segments. No rival: it shows what the leak is worth."""
 
-    def seen(self, batch: Batch) -> torch.Tensor:
+    def given_batch(self, batch: Batch) -> torch.Tensor:
         return torch.cat([batch.image, batch.mask], 1)
 
-    def told(self, case: Case) -> np.ndarray:
+    def given(self, case: Case) -> np.ndarray:
         return np.dstack([case.image, 255 * case.mask.astype(np.uint8)])

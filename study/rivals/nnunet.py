@@ -18,27 +18,29 @@ import shutil
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from pydantic import BaseModel, ConfigDict
 from torch import nn
 
 from allinsam_core.data.case import Case
+from allinsam_core.learning.method import Method
+from study.methods import MethodSettings
 from study.rivals import nnunet_data as data
 
+if TYPE_CHECKING:
+    from study.config import Run
 
-class NnUNetSettings(BaseModel):
+
+class NnUNetSettings(MethodSettings):
     """The defaults are nnU-Net's own.
 
     gpu_memory: the planner's memory target in GB, nnU-Net's own knob for the patch's size. step: of the sliding
     window, part of the patch. mirror: predict all mirrored versions too. workers: augmentation processes; 0 augments
     in the training process itself, the only way to a repeatable result.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["nnunet"] = "nnunet"
     gpu_memory: float = 8.0
@@ -51,9 +53,12 @@ class NnUNetSettings(BaseModel):
     mirror: bool = True
     workers: int = 0
 
+    def build(self, run: Run, device: str) -> NnUNet:
+        return NnUNet(self, run.seed, device)
 
-class NnUNet:
-    """Speaks the interface of `learning.method.Method`."""
+
+class NnUNet(Method):
+    """The package's trainer and predictor behind the study's interface."""
 
     def __init__(self, settings: NnUNetSettings, seed: int = 0, device: str = "auto") -> None:
         if find_spec("nnunetv2") is None:
@@ -65,6 +70,14 @@ class NnUNet:
         self.fabric = Fabric(accelerator=device, devices=1)
         self.model: nn.Module | None = None
         self._predictor: Any = None
+
+    @property
+    def network(self) -> nn.Module | None:
+        return self.model
+
+    @property
+    def runs_on(self) -> torch.device:
+        return self.fabric.device
 
     def fit(self, train: Sequence[Case], val: Sequence[Case], folder: Path) -> dict[str, Any]:
         """Prepare and train below `folder`; what is there is continued. nnU-Net's copies of the data go at the end."""

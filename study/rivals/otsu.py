@@ -8,29 +8,34 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 from scipy.ndimage import gaussian_filter
 from scipy.special import expit
 from skimage.color import rgb2hed
 from skimage.filters import threshold_otsu
 
 from allinsam_core.data.case import Case
+from allinsam_core.learning.method import Method
+from study.methods import MethodSettings
+
+if TYPE_CHECKING:
+    from study.config import Run
 
 
-class OtsuSettings(BaseModel):
+class OtsuSettings(MethodSettings):
     """sigma: Gaussian smoothing of the haematoxylin amount, pixels."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["otsu"] = "otsu"
     sigma: float = 1.5
 
+    def build(self, run: Run, device: str) -> Otsu:
+        return Otsu(self)
 
-class Otsu:
-    """Speaks the interface of `learning.method.Method`."""
+
+class Otsu(Method):
+    """No training; every image has its own threshold."""
 
     def __init__(self, settings: OtsuSettings) -> None:
         self.settings = settings

@@ -11,18 +11,20 @@ from typing import Literal
 
 import torch
 from monai.networks.nets import UNet
-from pydantic import BaseModel, ConfigDict
 from torch import nn
 
+from study.methods import NetworkSettings
 
-class UNetSettings(BaseModel):
+
+class UNetSettings(NetworkSettings):
     """Channels per level; each level below the first halves the resolution."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["unet"] = "unet"
     channels: tuple[int, ...] = (24, 48, 96, 192, 384)
     residual_units: int = 1
+
+    def initial(self, outputs: int = 1) -> CentredUNet:
+        return CentredUNet(self, outputs)
 
 
 class CentredUNet(nn.Module):

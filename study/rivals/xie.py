@@ -31,22 +31,22 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from monai.networks.nets import FlexibleUNet
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import model_validator
 from torch import nn
 
 from allinsam_core.data.case import Case
 from allinsam_core.learning.augment import Batch
 from allinsam_core.learning.method import NetworkMethod
 from allinsam_core.learning.train import History, TrainSettings, fit
+from allinsam_core.settings import Settings
+from study.methods import NetworkSettings
 
 LATENT = 128
 Backbone = Literal["resnet10", "resnet18", "resnet34", "resnet50", "resnet101"]
 
 
-class PretextSettings(BaseModel):
+class PretextSettings(Settings):
     """side: of anchor and positive, px; parts: sides that a negative is cut from the positive with, px."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     side: int = 768
     parts: tuple[int, ...] = (512, 256, 128, 64)
@@ -60,15 +60,19 @@ class PretextSettings(BaseModel):
         return self
 
 
-class XieSettings(BaseModel):
+class XieSettings(NetworkSettings):
     """decoder: channels of the U-Net's way up. pretext: None trains the same network from random weights."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["xie"] = "xie"
     backbone: Backbone = "resnet101"
     decoder: tuple[int, ...] = (256, 128, 64, 32, 16)
     pretext: PretextSettings | None = PretextSettings()
+
+    def initial(self, outputs: int = 1) -> ResUNet:
+        return ResUNet(self, outputs)
+
+    def form(self) -> type[NetworkMethod]:
+        return NetworkMethod if self.pretext is None else SelfSupervised
 
 
 class ResUNet(nn.Module):
@@ -166,11 +170,11 @@ def _pixels(image: np.ndarray) -> torch.Tensor:
 
 @dataclass
 class SelfSupervised(NetworkMethod):
-    """`pretrain` on images without labels, then `fit` on the labelled part; the record counts the cost of both."""
+    """`prepare` on images without labels, then `fit` on the labelled part; the record counts the cost of both."""
 
     pretext: History | None = field(default=None, init=False)
 
-    def pretrain(self, images: Sequence[np.ndarray], cache: Path) -> None:
+    def prepare(self, images: Sequence[np.ndarray], cache: Path) -> None:
         """Give the encoder the weights that the pretext leads to. images: (H, W, 3) uint8, no labels.
 
         The cache goes by content (images, settings, seed), so runs of one seed share it whatever their fraction; an
@@ -198,7 +202,7 @@ class SelfSupervised(NetworkMethod):
 
     def fit(self, train: Sequence[Case], val: Sequence[Case], folder: Path) -> dict[str, Any]:
         if self.pretext is None:
-            raise RuntimeError("fit before pretrain: the encoder is still random; call pretrain(images, cache) first")
+            raise RuntimeError("fit before prepare: the encoder is still random; call prepare(images, cache) first")
         learned = super().fit(train, val, folder)
         learned["seconds"] += self.pretext.seconds
         learned["peak_memory"] = max(learned["peak_memory"], self.pretext.peak_memory)

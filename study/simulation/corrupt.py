@@ -10,18 +10,17 @@ from dataclasses import replace
 from typing import Literal, NamedTuple, cast
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from scipy.ndimage import distance_transform_edt, find_objects
 
 from allinsam_core.data.case import Case
+from allinsam_core.settings import Settings
 
 Kind = Literal["drop", "invent", "dilate", "erode", "shift"]
 
 
-class NoiseLaw(BaseModel):
+class NoiseLaw(Settings):
     """Shares of the kinds of error (any positive scale) and their sizes, uniform in [low, high] µm."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     drop: float = Field(default=0.3, ge=0)
     invent: float = Field(default=0.2, ge=0)

@@ -17,10 +17,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import overload
+from pathlib import Path
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
+from allinsam_core.data.case import Case, Split
+from allinsam_core.data.splits import grouped
 from study.molecular import slide_split
 from study.molecular.patch import CELL_TYPES, MARKERS, SPACING, CellType, Patch, Truth
 from study.simulation import glomerulus_anatomy, glomerulus_cells
@@ -28,9 +31,17 @@ from study.simulation.glomerulus_stain import SlideStyle, fluorescence, pas
 from study.simulation.nuclei import truth
 from study.simulation.tissue import noise
 
+if TYPE_CHECKING:
+    from study.data import DataSettings
+
 SLIDES, INJURED = 11, 3  # paper §4.1
 PODOCYTE_PATCHES, MESANGIAL_PATCHES = 1147, 789
 SMALLEST_SIZE = 128
+
+
+def by_split(settings: DataSettings, root: Path | None) -> dict[Split, list[Case]]:
+    """The simulated cohort as a source of runs, with its true masks. root: nothing is read from it."""
+    return grouped(each.case("truth") for each in cohort(**settings.arguments(cohort)))
 
 
 def patch(

@@ -10,21 +10,32 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 from scipy import ndimage
 
 from allinsam_core.data.case import Case, Split
+from allinsam_core.data.splits import grouped
 from study.simulation.nuclei import Nuclei, grow, truth
 from study.simulation.style import Style
 from study.simulation.tissue import Layout, lay, noise, stain
 
-__all__ = ["Style", "cohort", "tile"]
+if TYPE_CHECKING:
+    from study.data import DataSettings
+
+__all__ = ["Style", "by_split", "cohort", "tile"]
 
 BLOOD = np.array([0.10, 0.75, 0.65])  # optical density of red cells, RGB
 PIGMENT = np.array([0.45, 0.60, 0.75])
 MARGIN = 4.0  # µm grown around the tile, so that nuclei are cut by its border
+
+
+def by_split(settings: DataSettings, root: Path | None) -> dict[Split, list[Case]]:
+    """Simulated tissue as a source of runs: the cohort of `settings.simulated`. root: nothing is read from it."""
+    return grouped(cohort(**settings.arguments(cohort)))
 
 
 def tile(seed: int, size: int = 256, spacing: float = 0.25, style: Style | None = None) -> Case:

@@ -95,10 +95,10 @@ def run(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
 ) -> None:
     """One run of the grid, without a notebook."""
-    from study import config
+    from study import grid
     from study.run import execute
 
-    typer.echo(execute(config.profile(profile).run(method, label, fraction, seed), results, work, device=device))
+    typer.echo(execute(grid.profile(profile).run(method, label, fraction, seed), results, work, device=device))
 
 
 @app.command()
@@ -109,9 +109,11 @@ def noise(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
 ) -> None:
     """Quality against label errors, with and without MOCL: every run of the grid that is not finished."""
-    from study.noise import execute
+    from study import grid
+    from study.run import execute_grid
 
-    typer.echo(f"{len(execute(profile, results, work, device=device))} runs in {results / profile / 'noise'}")
+    folders = execute_grid(grid.profile(f"noise/{profile}"), results, work, device=device)
+    typer.echo(f"{len(folders)} runs in {folders[0].parent}")
 
 
 @app.command()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -11,24 +10,33 @@ import pytest
 
 from allinsam_core.learning.method import WindowSettings
 from allinsam_core.learning.train import TrainSettings
-from study.config import DataSettings, RunConfig
+from study import records
+from study.config import RunConfig
+from study.data import DataSettings
+from study.grid import Profile
 from study.molecular.cohort import prepare
-from study.molecular.config import MolecularProfile
 from study.molecular.run import execute_grid
+from study.results import INSTANCE_METRICS, TABLE3_METRICS
 from study.rivals.unet import UNetSettings
-from study.tables import INSTANCE_METRICS, TABLE3_METRICS
 
 WriteRun = Callable[..., Path]
 
 
 @pytest.fixture(scope="session")
-def tiny_grid() -> MolecularProfile:
+def tiny_grid() -> Profile:
     """Two annotators and one small U-Net, two steps; six slides of one patch per cell type."""
-    return MolecularProfile(
+    return Profile(
         name="smoke",
         about="for tests",
-        seeds=(0,),
-        annotators={"Expert": ("expert",), "Students": ("student1", "student2", "student3")},
+        kind="molecular",
+        axes={
+            "annotator": {
+                "Expert": {"drawn_by": ["expert"]},
+                "Students": {"drawn_by": ["student1", "student2", "student3"]},
+            },
+            "cell_type": ["podocyte", "mesangial"],
+            "seed": [0],
+        },
         common={
             "cohort": {"podocyte": 6, "mesangial": 6, "slides": 6, "injured": 3, "size": 128},
             "train": {"steps": 2, "batch_size": 1},
@@ -39,15 +47,15 @@ def tiny_grid() -> MolecularProfile:
 
 
 @pytest.fixture(scope="session")
-def cohort_work(tiny_grid: MolecularProfile, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def cohort_work(tiny_grid: Profile, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A work folder in which the tiny grid's cohort is ready."""
     work = tmp_path_factory.mktemp("work")
-    prepare(tiny_grid.grid()[0].cohort, work)
+    prepare(tiny_grid.grid()[0].cohort, work)  # type: ignore[attr-defined]
     return work
 
 
 @pytest.fixture(scope="session")
-def tiny_results(tiny_grid: MolecularProfile, cohort_work: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_results(tiny_grid: Profile, cohort_work: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Results of the tiny grid."""
     results = tmp_path_factory.mktemp("results")
     execute_grid(tiny_grid, results, cohort_work, device="cpu")
@@ -81,22 +89,21 @@ def write_run(tmp_path: Path) -> WriteRun:
         profile: str = "mini",
         test: str = "same",
         simulated: bool = False,
-        hash: str = "0123456789",
+        version: str = "",
         threshold: float | None = None,
         **metrics: Mapping[str, float],
     ) -> Path:
-        folder = tmp_path / "results" / profile / f"{method}-{label}-{fraction:g}-s{seed}-{hash}"
-        folder.mkdir(parents=True)
+        config = {"profile": profile, "method": method, "label": label, "fraction": fraction, "seed": seed}
+        config["base_weights"] = version  # another version is another run of the same cell
         names = (*TABLE3_METRICS, *INSTANCE_METRICS)
         rows = [
             {"image": i, "patient": i, "organ": "kidney"} | {m: metrics.get(m, images)[i] for m in names}
             for i in images
         ]
-        pd.DataFrame(rows).to_csv(folder / "rows.csv", index=False)
         record = {
-            "run_id": folder.name,
-            "config_hash": hash,
-            "config": {"method": method, "label": label, "fraction": fraction, "seed": seed},
+            "run_id": records.run_id(config),
+            "config_hash": records.hash_of(config),
+            "config": config,
             "commit": "abcdef0123456789",
             "simulated": simulated,
             "environment": {"device": "cpu", "device_name": "a processor", "threads": 2},
@@ -114,7 +121,7 @@ def write_run(tmp_path: Path) -> WriteRun:
         }
         if threshold is not None:
             record["threshold"] = threshold
-        (folder / "run.json").write_text(json.dumps(record))
+        records.save(record, tmp_path / "results" / profile / records.run_id(config), rows=pd.DataFrame(rows))
         return tmp_path / "results"
 
     return write

@@ -11,10 +11,11 @@ from allinsam_core.learning.adapter import AdaptedSam
 from allinsam_core.learning.losses import MapSettings
 from allinsam_core.learning.method import NetworkMethod, WindowSettings
 from allinsam_core.refinement.corrective import CorrectiveSettings, EmbeddingSam
-from allinsam_core.refinement.method import CorrectiveMethod, MoclUNetSettings
+from allinsam_core.refinement.method import CorrectiveMethod
 from allinsam_core.refinement.network import MoclUNet
 from study import methods
-from study.config import RunConfig, SamSettings
+from study.allinsam import MoclUNetSettings, SamSettings
+from study.config import RunConfig
 from study.rivals.beds import Beds, BedsSettings
 from study.rivals.boxes import Ellipse, EllipseSettings
 from study.rivals.lvit import LViTSettings
@@ -52,7 +53,7 @@ def test_rivals_are_known_by_their_kind(tiny_config: RunConfig) -> None:
 
 
 def test_the_seed_decides_the_initial_weights(tiny_config: RunConfig) -> None:
-    first, again, other = (methods.network(tiny_config.model, seed).state_dict() for seed in (0, 0, 1))  # type: ignore[arg-type]
+    first, again, other = (tiny_config.model.network(seed).state_dict() for seed in (0, 0, 1))  # type: ignore[attr-defined]
     assert all(torch.equal(v, again[k]) for k, v in first.items())
     assert not all(torch.equal(v, other[k]) for k, v in first.items())
 
@@ -62,7 +63,7 @@ def test_sams_settings_reach_the_adapter(tiny_sam: sam.Sam, monkeypatch: pytest.
     monkeypatch.setattr(sam, "weights_file", lambda weights: f"file of {weights}")
     monkeypatch.setattr(sam, "build", lambda *arguments: asked.append(arguments) or tiny_sam)
     settings = SamSettings(placement="late", reduction=8, zero_init=True, trainable="everything")
-    model = methods.network(settings, 0)
+    model = settings.network(0)
     assert isinstance(model, AdaptedSam)
     assert model.adapted_blocks == (2, 3)
     assert model.adapter is not None
@@ -71,7 +72,7 @@ def test_sams_settings_reach_the_adapter(tiny_sam: sam.Sam, monkeypatch: pytest.
     assert all(p.requires_grad for p in model.image_encoder.parameters())
     matrix = tiny_sam.prompt_encoder.pe_layer.positional_encoding_gaussian_matrix
     assert torch.equal(model.fourier.positional_encoding_gaussian_matrix, matrix)
-    released = methods.network(SamSettings(reduction=8, as_released=True, weights="random"), 0)
+    released = SamSettings(reduction=8, as_released=True, weights="random").network(0)
     assert not torch.equal(released.fourier.positional_encoding_gaussian_matrix, matrix)
     assert asked == [("mini", "file of shipped"), ("mini",)]
 

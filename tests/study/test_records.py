@@ -26,7 +26,9 @@ def test_what_is_written_is_plain_json(tmp_path: Path) -> None:
     path = tmp_path / "new" / "run.json"
     records.write(record, path)
     plain = {"config_hash": "abc", "nan": None, "nested": [{"inf": None, "x": 0.5}, [3, True]], "1": "one"}
-    assert records.read(path) == plain
+    found = records.read(path)
+    assert found.pop("sha256") == records.content_checksum(plain)
+    assert found == plain
     assert [p.name for p in path.parent.iterdir()] == ["run.json"]
 
 
@@ -41,10 +43,10 @@ def test_a_failed_write_leaves_the_old_record_or_none(tmp_path: Path, monkeypatc
     assert not path.exists()
 
 
-@pytest.mark.parametrize("content", ["", "{", "[1]", '{"other": 1}'])
-def test_what_is_no_record_names_the_file(tmp_path: Path, content: str) -> None:
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'{"other": 1}', b'{"config_hash": "\xff"}', b"[" * 100_000])
+def test_what_is_no_record_names_the_file(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "run.json"
-    path.write_text(content)
+    path.write_bytes(content)
     with pytest.raises(ValueError, match=r"run\.json: .*delete its folder"):
         records.read(path)
 

@@ -8,18 +8,24 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from safetensors import safe_open
 
-from allinsam_core.data import monuseg
-from allinsam_core.data.errors import DataError
-from allinsam_core.learning import threshold
+from allinsam_core.data import monuseg, root
+from allinsam_core.data.errors import DataError, MissingData
+from allinsam_core.learning import instances, threshold
 from allinsam_core.learning.losses import MapSettings
-from allinsam_core.learning.method import BoxPrompted
+from allinsam_core.learning.method import BoxPrompted, Method
 from allinsam_core.metrics import pixel
 from allinsam_core.metrics.instance import InstanceScores
 from allinsam_core.metrics.pixel import PixelScores
-from study import methods, records, run
-from study.config import AnnotatorSettings, DataSettings, RunConfig
+from allinsam_core.settings import SettingsError
+from study import finished, methods, records, run
+from study.code import code_hash
+from study.config import AnnotatorSettings, RunConfig
+from study.data import DataSettings
+from study.records import RecordError
+from study.results import collect
 from study.rivals.boxes import EllipseSettings
 from study.rivals.otsu import Otsu, OtsuSettings
 from study.simulation import simulate
@@ -60,8 +66,13 @@ def test_a_run_leaves_rows_record_weights_and_maps(tiny_config: RunConfig, tmp_p
         assert record["data"][split] == {"images": images, "sha256": records.data_checksum(part)}
     assert record["training_part"] == {"images": 2, "pixels": 2 * 64 * 64}
     assert record["parameters"]["total"] == record["parameters"]["trained"] > 0
-    assert record["fit_seconds"] > 0
-    assert record["predict_seconds"] > 0
+    for part in ("fit", "predict"):
+        assert record[f"{part}_seconds"] > 0
+        assert record[f"{part}_processor_seconds"] > 0
+    assert record["files"] == {"rows.csv": records.file_checksum(folder / "rows.csv")}
+    assert record["sha256"] == records.content_checksum(record)
+    assert record["code"] == code_hash(run.modules(tiny_config))
+    assert finished.read(folder).record == record
     assert record["peak_memory_bytes"] > 50 * 2**20
     assert [look["step"] for look in record["training"]["validations"]] == [2, 3]
     assert record["training"]["losses"][0][0] == 0
@@ -95,8 +106,49 @@ def test_a_finished_run_is_skipped_and_a_broken_one_redone(
     assert records.is_finished(folder / "run.json", config.hash)
     assert len(pd.read_csv(folder / "rows.csv")) == 2
 
-    monkeypatch.setattr(methods, "build", lambda *arguments: pytest.fail("done again"))
-    assert execute(config, tmp_path) == folder
+    with monkeypatch.context() as patch:
+        patch.setattr(methods, "build", lambda *arguments: pytest.fail("done again"))
+        assert execute(config, tmp_path) == folder
+
+    rows = (folder / "rows.csv").read_text()
+    (folder / "rows.csv").unlink()  # a run without its rows is not finished
+    assert not records.is_finished(folder / "run.json", config.hash)
+    execute(config, tmp_path)
+    assert (folder / "rows.csv").read_text() == rows
+    (folder / "rows.csv").write_text(rows.replace("0.", "1.", 1))
+    with pytest.raises(RecordError, match=r"rows\.csv: is not what the run wrote"):
+        execute(config, tmp_path)
+
+
+def test_a_record_hides_no_wrong_folder_and_no_absent_device(
+    tiny_config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = but(tiny_config, data=DataSettings(), method="otsu", model=OtsuSettings(), fraction=0)
+    monkeypatch.setattr(records, "is_finished", lambda *arguments: True)
+    assert execute(config, tmp_path).name == config.run_id  # nothing was asked for that is not there
+    with pytest.raises(MissingData, match="nowhere"):
+        execute(config, tmp_path, root=tmp_path / "nowhere")
+    (tmp_path / "monuseg").mkdir()
+    with pytest.raises(MissingData, match="24 of 24 train images are missing"):
+        execute(config, tmp_path, root=tmp_path)
+    absent = next(name for name in ("cuda", "mps") if not torch.cuda.is_available() or name == "mps")
+    for device in (absent, "gpux"):
+        with pytest.raises(SettingsError, match=f"device '{device}' is not on this machine, expected auto or cpu"):
+            run.execute(config, tmp_path, tmp_path, device=device)
+
+
+def test_relative_folders_lead_from_the_repositorys_root(
+    tiny_config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = but(tiny_config, method="otsu", model=OtsuSettings(), fraction=0)
+    monkeypatch.setattr(root, "CHECKOUT", tmp_path)
+    (tmp_path / "pyproject.toml").touch()
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path / "notebooks")
+    folder = run.execute(config, "results", "work", device="cpu")
+    assert folder == tmp_path / "results" / config.place
+    assert len(collect("results", "smoke")) == 2
+    assert list((tmp_path / "notebooks").iterdir()) == []
 
 
 def test_equal_configurations_give_equal_rows_and_other_seeds_others(tiny_config: RunConfig, tmp_path: Path) -> None:
@@ -143,11 +195,14 @@ def test_without_training_nothing_counts_as_trained(tiny_config: RunConfig, tmp_
     assert record["training"] == {}
 
 
-class Spy:
+class Spy(Method):
     """A method that notes what it is shown."""
 
     def __init__(self) -> None:
         self.shown: list[np.ndarray] = []
+
+    def fit(self, *nothing: object) -> dict:
+        return {}
 
     def predict(self, *shown: np.ndarray) -> np.ndarray:
         self.shown += shown
@@ -156,7 +211,7 @@ class Spy:
 
 def test_a_method_sees_pixels_and_nothing_of_the_truth(tiny_config: RunConfig) -> None:
     case, spy = simulate.tile(1, size=64), Spy()
-    run.predicted(tiny_config, spy, case)  # type: ignore[arg-type]
+    spy.segment(case, tiny_config.instances)
     (image,) = spy.shown
     assert image is case.image
 
@@ -165,9 +220,6 @@ def test_a_box_prompted_reference_sees_boxes_and_its_instances_are_kept(tiny_con
     given: list[np.ndarray] = []
 
     class Reference(BoxPrompted):
-        def fit(self, *nothing: object) -> dict:
-            return {}
-
         def predict_boxes(self, image: np.ndarray, boxes: np.ndarray, spacing: float) -> np.ndarray:
             given.extend((image, boxes))
             assert spacing == case.spacing
@@ -176,7 +228,7 @@ def test_a_box_prompted_reference_sees_boxes_and_its_instances_are_kept(tiny_con
             return labels
 
     case = simulate.tile(1, size=64)
-    prob, found = run.predicted(tiny_config, Reference(), case)
+    prob, found = Reference().segment(case, tiny_config.instances)
     assert given[0] is case.image
     assert given[1].shape == (len(np.unique(case.instances)) - 1, 4)
     assert set(np.unique(found)) == {0, 7}
@@ -229,14 +281,15 @@ def test_a_run_with_instance_maps_parts_nuclei_by_them(
 ) -> None:
     config = but(tiny_config, instance_maps=MapSettings())
     given: list[np.ndarray] = []
-    by_maps = run.instances.from_maps
-    monkeypatch.setattr(run.instances, "from_maps", lambda *maps: given.extend(maps[:3]) or by_maps(*maps))
+    parted = instances.parted
+    monkeypatch.setattr(instances, "parted", lambda maps, settings: given.append(maps) or parted(maps, settings))
     rows = pd.read_csv(execute(config, tmp_path) / "rows.csv")
-    assert len(given) == 3 * len(rows)
+    assert [maps.shape[0] for maps in given] == [3] * len(rows)
     case = run.cases(config.data, None)["test"][0]
     method = methods.build(config, "cpu")
-    maps = np.stack(given[:3])
+    maps = given[0]
     monkeypatch.setattr(method, "predict_maps", lambda image: maps)
-    prob, labels = run.predicted(config, method, case, cut=0.4)
+    prob, labels = method.segment(case, config.instances, 0.4)
     assert np.array_equal(prob, threshold.moved(maps[0], 0.4))
-    assert np.array_equal(labels, by_maps(prob, *maps[1:], config.instances, case.spacing))
+    by_maps = instances.from_maps(prob, *maps[1:], config.instances, case.spacing)
+    assert np.array_equal(labels, by_maps)

@@ -16,7 +16,8 @@ from allinsam_core.learning.method import WindowSettings
 from allinsam_core.learning.train import TrainSettings
 from allinsam_core.refinement import mocl
 from allinsam_core.refinement.corrective import CorrectiveSettings, EmbeddingSam
-from allinsam_core.refinement.method import CorrectiveMethod, MoclUNetSettings, mocl_unet
+from allinsam_core.refinement.method import CorrectiveMethod
+from allinsam_core.refinement.network import MoclUNet
 
 PLAIN = AugmentSettings(turns=False, zoom=0.0, stain=0, shift=0, blur=0, noise=0)
 
@@ -32,8 +33,9 @@ def square() -> Case:
 
 def method(model: torch.nn.Module | None = None, variant: str = "ours", **train: object) -> CorrectiveMethod:
     settings = {"steps": 4, "batch_size": 2, "learning_rate": 3e-3, "checkpoint_every": 2, **train}
+    torch.manual_seed(0)
     return CorrectiveMethod(
-        mocl_unet(MoclUNetSettings(width=16), 0) if model is None else model,
+        MoclUNet(tasks=1, width=16) if model is None else model,
         WindowSettings(field=32, size=32, batch=1),
         TrainSettings.model_validate(settings),
         PLAIN,
@@ -113,7 +115,7 @@ def test_the_adapter_is_fine_tuned_and_nothing_else(tiny_sam, square: Case, tmp_
 def test_instance_maps_are_learnt_beside_what_is_corrected(kind: str, tiny_sam, square: Case, tmp_path: Path) -> None:
     side = {"unet": 32, "sam": 64}[kind]
     adapter = EmbeddingSam(AdaptedSam(tiny_sam, reduction=8, instance_maps=True)) if kind == "sam" else None
-    one = method(adapter or mocl_unet(MoclUNetSettings(width=16), 0, maps=2), steps=2)
+    one = method(adapter or MoclUNet(tasks=1, width=16, maps=2), steps=2)
     one.window, one.instance_maps = WindowSettings(field=side, size=side, batch=1), MapSettings(weight=5.0)
     batch = one.sampler([square])(3)  # in the corrective half
     logits, embedding = one.model(batch.image)

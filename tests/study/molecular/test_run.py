@@ -11,17 +11,17 @@ import pytest
 
 from allinsam_core.annotation import sam
 from allinsam_core.data.errors import DataError
-from study import records
-from study.molecular import config as molecular_config
+from allinsam_core.settings import SettingsError
+from study import finished, grid, records
+from study import run as study_run
+from study.grid import Profile
 from study.molecular import inhouse
-from study.molecular import run as molecular_run
 from study.molecular.cohort import DRAWN_BY, MolecularCohort, checksum, drawn, prepare
-from study.molecular.config import MolecularProfile
-from study.molecular.run import decode, encode, execute_grid
+from study.molecular.run import decode, encode, execute_grid, on_folder
 
 
 @pytest.fixture
-def cohort(tiny_grid: MolecularProfile, cohort_work: Path) -> MolecularCohort:
+def cohort(tiny_grid: Profile, cohort_work: Path) -> MolecularCohort:
     return MolecularCohort(prepare(tiny_grid.grid()[0].cohort, cohort_work))
 
 
@@ -38,20 +38,21 @@ def any_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("any_weights")
 def test_profiles_hold_the_papers_rows_and_more() -> None:
     for name in ("smoke", "mini", "paper"):
-        grid = molecular_config.profile(name).grid()
-        rows = Counter((run.method, run.annotator) for run in grid)
+        profile = grid.profile(f"molecular/{name}")
+        runs = profile.grid()
+        rows = Counter((run.method, run.annotator) for run in runs)
         for method in ("mocl", "sam_l_tight", "sam_l_random", "allinsam"):
             for annotator in ("Expert", "Students"):
-                assert rows[method, annotator] == 2 * len(molecular_config.profile(name).seeds)
-        assert len({run.run_id for run in grid}) == len(grid)
-        assert all((run.masks is None) == (run.method == "mocl") for run in grid)
-    assert len(molecular_config.profile("mini").seeds) >= 3
-    assert ("mocl", "Lay without IF") in {(r.method, r.annotator) for r in molecular_config.profile("mini").grid()}
+                assert rows[method, annotator] == 2 * len(profile.seeds)
+        assert len({run.run_id for run in runs}) == len(runs)
+        assert all((run.masks is None) == (run.method == "mocl") for run in runs)
+    assert len(grid.profile("molecular/mini").seeds) >= 3
+    assert ("mocl", "Lay without IF") in {(r.method, r.annotator) for r in grid.profile("molecular/mini").grid()}
 
 
 @pytest.mark.usefixtures("any_weights")
 def test_a_run_is_named_by_everything_that_decides_it() -> None:
-    run = molecular_config.profile("mini").run("sam_l_tight", "Students", "podocyte", 0)
+    run = grid.profile("molecular/mini").run("sam_l_tight", "Students", "podocyte", 0)
     boxes = run.masks
     assert boxes is not None
     others = [
@@ -61,10 +62,8 @@ def test_a_run_is_named_by_everything_that_decides_it() -> None:
         run.model_copy(update={"reference": "expert"}),
     ]
     assert len({each.hash for each in (run, *others)}) == 5
-    with pytest.raises(ValueError, match=r"no 'mocl' by 'Nobody'; it has methods mocl.*annotators Expert"):
-        molecular_config.profile("mini").run("mocl", "Nobody", "podocyte", 0)
-    with pytest.raises(ValueError, match="no such profile; expected smoke, mini or paper"):
-        molecular_config.profile("huge")
+    with pytest.raises(SettingsError, match=r"annotator is 'Nobody'; expected one of Expert"):
+        grid.profile("molecular/mini").run("mocl", "Nobody", "podocyte", 0)
 
 
 # ---- cohort and labels
@@ -78,7 +77,7 @@ def test_the_cohort_is_a_folder_that_a_laboratory_could_have_made(cohort: Molecu
     assert np.median(said["registration_error_px"]) < 1
 
 
-def test_a_cohort_that_is_there_is_not_made_again(tiny_grid: MolecularProfile, cohort_work: Path) -> None:
+def test_a_cohort_that_is_there_is_not_made_again(tiny_grid: Profile, cohort_work: Path) -> None:
     settings = tiny_grid.grid()[0].cohort
     before = (prepare(settings, cohort_work) / "slides.csv").stat().st_mtime_ns
     assert (prepare(settings, cohort_work) / "slides.csv").stat().st_mtime_ns == before
@@ -120,34 +119,42 @@ def test_a_checksum_goes_by_content_and_not_by_place(cohort: MolecularCohort, tm
 # ---- runs
 
 
-def test_every_run_leaves_rows_and_a_record(tiny_grid: MolecularProfile, tiny_results: Path) -> None:
+def test_every_run_leaves_rows_and_a_record(tiny_grid: Profile, tiny_results: Path) -> None:
     for run in tiny_grid.grid():
-        record = records.read(run.folder(tiny_results) / "run.json")
+        record = finished.read(tiny_results / run.place).record
         assert record["config_hash"] == run.hash
         assert record["simulated"]
         assert record["data"]["train"]["images"] == 2  # two of six slides, one patch of the type each
         assert 0.5 < record["label_quality"]["f1_pixel_macro"] <= 1
         assert record["examples"].keys() == {"normal", "injured"}
-        text = (run.folder(tiny_results) / "rows.csv").read_text()
+        text = (tiny_results / run.place / "rows.csv").read_text()
         assert text.startswith("image,slide,injured,")
         assert "f1_pixel_macro" in text
         assert "f1_instance_50" in text
 
 
 def test_a_finished_run_is_not_repeated(
-    tiny_grid: MolecularProfile, tiny_results: Path, cohort_work: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_grid: Profile, tiny_results: Path, cohort_work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(molecular_run, "execute", lambda *_: pytest.fail("ran again"))
+    monkeypatch.setattr(study_run, "perform", lambda *_: pytest.fail("ran again"))
     assert len(execute_grid(tiny_grid, tiny_results, cohort_work)) == 4
 
 
 def test_a_record_of_another_configuration_stops_the_grid(
-    tiny_grid: MolecularProfile, cohort_work: Path, tmp_path: Path
+    tiny_grid: Profile, cohort_work: Path, tmp_path: Path
 ) -> None:
     run = tiny_grid.grid()[0]
-    records.write({"config_hash": "other"}, run.folder(tmp_path) / "run.json")
+    records.write({"config_hash": "other"}, tmp_path / run.place / "run.json")
     with pytest.raises(ValueError, match=f"record of configuration other, expected {run.hash}"):
         execute_grid(tiny_grid, tmp_path, cohort_work)
+
+
+def test_a_laboratorys_folder_keeps_methods_and_has_its_own_annotators() -> None:
+    own = on_folder(grid.profile("molecular/smoke"), "f00d" * 16, "anna", {"Expert": ("anna",), "Ben": ("ben",)})
+    runs = own.grid()
+    assert {(run.annotator, run.drawn_by) for run in runs} == {("Expert", ("anna",)), ("Ben", ("ben",))}  # type: ignore[attr-defined]
+    assert {run.method for run in runs} == {"mocl", "sam_l_tight", "sam_l_random", "allinsam"}
+    assert {(run.reference, run.arm, run.simulated) for run in runs} == {("anna", "table1-f00df00d", False)}  # type: ignore[attr-defined]
 
 
 def test_run_lengths_give_the_mask_back() -> None:

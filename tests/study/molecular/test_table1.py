@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from pathlib import Path
@@ -10,6 +9,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from study import records
+from study.finished import finished
 from study.molecular import table1
 from study.molecular.table1 import collect, compare
 from study.pages import table1_figures, table1_page
@@ -17,19 +18,34 @@ from study.pages import table1_figures, table1_page
 SLIDES = {f"p{index}": f"S{index // 3}" for index in range(12)}  # four slides of three patches, S2 and S3 injured
 
 
-def write(results: Path, annotator: str, seed: int, shift: float, method: str = "allinsam", test: str = "same") -> None:
+def write(
+    results: Path,
+    annotator: str,
+    seed: int,
+    shift: float,
+    method: str = "allinsam",
+    test: str = "same",
+    version: int = 0,
+) -> None:
     """A podocyte run whose patch i scores 0.5 + i / 100 + shift."""
-    folder = results / "mini" / "table1" / f"{method}-{annotator}-s{seed}-{test}"
-    folder.mkdir(parents=True)
     rows = [
         {"image": name, "slide": slide, "injured": slide in ("S2", "S3")}
         | dict.fromkeys(("f1_pixel_macro", "f1_instance_50"), 0.5 + index / 100 + shift + 0.0001 * (index % 3))
         for index, (name, slide) in enumerate(SLIDES.items())
     ]
-    pd.DataFrame(rows).to_csv(folder / "rows.csv", index=False)
-    config = {"method": method, "annotator": annotator, "cell_type": "podocyte", "seed": seed, "masks": None}
-    record = {"run_id": folder.name, "config_hash": "x", "config": config, "simulated": True}
-    (folder / "run.json").write_text(json.dumps({**record, "data": {"test": {"sha256": test}}}))
+    config = {
+        "profile": "mini", "method": method, "annotator": annotator, "cell_type": "podocyte", "seed": seed,
+        "masks": None, "version": version,
+    }  # fmt: skip
+    record = {
+        "run_id": records.run_id(config),
+        "config_hash": records.hash_of(config),
+        "config": config,
+        "simulated": True,
+        "data": {"test": {"images": len(rows), "sha256": test}},
+        "fit_seconds": 1.0,
+    }
+    records.save(record, results / "mini" / "table1" / records.run_id(config), rows=pd.DataFrame(rows))
 
 
 def test_cells_are_means_over_patches_and_seeds_beside_the_papers_value(tmp_path: Path) -> None:
@@ -84,11 +100,11 @@ def test_records_that_do_not_belong_together_are_refused(tmp_path: Path) -> None
         collect(tmp_path, "mini")
     write(tmp_path, "Expert", 0, 0.0)
     write(tmp_path, "Students", 0, 0.0, test="other")
-    with pytest.raises(ValueError, match="scored on different test patches"):
+    with pytest.raises(ValueError, match="scored on different test images"):
         collect(tmp_path, "mini")
     shutil.rmtree(tmp_path / "mini")
     write(tmp_path, "Expert", 0, 0.0)
-    shutil.copytree(tmp_path / "mini/table1/allinsam-Expert-s0-same", tmp_path / "mini/table1/copy")
+    write(tmp_path, "Expert", 0, 0.1, version=1)
     with pytest.raises(ValueError, match="runs of the same cell and seed"):
         collect(tmp_path, "mini")
 
@@ -100,7 +116,10 @@ def test_the_page_says_what_it_stands_on(tiny_results: Path, tmp_path: Path) -> 
     assert smoke.numbers["table1:registration_patches"] == "12"
     assert "paper 0.7321" in smoke.tables["table1_podocyte_f1_pixel_macro"]
     assert "paper" not in smoke.tables["table1_podocyte_f1_instance_50"]
-    shutil.copytree(tiny_results / "smoke" / "table1", tmp_path / "mini" / "table1")
+    for run in finished(tiny_results, "smoke", "table1"):
+        config = {**run.config, "profile": "mini"}
+        named = {"config": config, "run_id": records.run_id(config), "config_hash": records.hash_of(config)}
+        records.save({**run.record, **named}, tmp_path / "mini" / "table1" / named["run_id"], rows=run.rows)
     mini = table1_page.fragments(tmp_path)
     assert "4 of the profile's 72 runs are finished" in mini.tables["table1_status"]
     assert "MOCL, students, podocyte" in mini.tables["table1_answers"]

@@ -117,9 +117,11 @@ def test_rows_share_members_and_each_is_trained_once(
     assert second["members"][0] == first["members"][0]
     assert second["seconds"] == pytest.approx(sum(m["seconds"] for m in second["members"]))
     weights = [next(m.model.parameters()) for m in ensemble.members.values()]
-    assert torch.equal(weights[0], next(single.model.parameters()))
+    assert torch.equal(weights[0], next(single.network.parameters()))
     assert not torch.equal(weights[0], weights[1])
-    assert sum(p.numel() for p in ensemble.model.parameters()) == 3 * sum(p.numel() for p in single.model.parameters())
+    assert sum(p.numel() for p in ensemble.network.parameters()) == 3 * sum(
+        p.numel() for p in single.network.parameters()
+    )
     alone = single.predict(test[0].image)
     assert len(np.unique(alone)) > 2  # one vote keeps its probability
     assert set(np.unique(np.rint(3 * ensemble.predict(test[0].image)))) <= {0, 1, 2, 3}

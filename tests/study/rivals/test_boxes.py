@@ -9,7 +9,7 @@ import pytest
 
 from allinsam_core.annotation.predict import BoxMask, inscribed
 from allinsam_core.annotation.sam import Sam
-from study.rivals.boxes import Boxes, BoxesSettings, Ellipse, EllipseSettings
+from study.rivals.boxes import Boxes, BoxesSettings, Ellipse
 
 
 def one(*box: int) -> BoxMask:
@@ -33,7 +33,7 @@ def test_the_ellipse_has_its_boxs_share_of_the_area() -> None:
 
 
 def test_one_label_a_box_and_overlap_to_the_smaller(tmp_path: Path) -> None:
-    method = Ellipse(EllipseSettings())
+    method = Ellipse()
     image = np.zeros((40, 60, 3), np.uint8)
     boxes = np.array([[0, 0, 30, 30], [10, 10, 20, 20], [40, 20, 60, 40]], np.float32)
     labels = method.predict_boxes(image, boxes, 0.25)

@@ -105,9 +105,9 @@ def test_oracle_text_trains_and_predicts_with_the_truth_as_fourth_channel(tmp_pa
         device="cpu",
     )
     batch = Batch(torch.zeros(1, 3, 1, 2), torch.tensor([[[0, 5]]]), ("a",))
-    assert method.seen(batch)[0, 3].tolist() == [[0.0, 1.0]]
-    assert np.array_equal(method.told(case)[..., 3] == 255, case.mask)
+    assert method.given_batch(batch)[0, 3].tolist() == [[0.0, 1.0]]
+    assert np.array_equal(method.given(case)[..., 3] == 255, case.mask)
     assert method.fit([case], [case], tmp_path)["best"] == 2
-    assert method.predict(method.told(case)).shape == (64, 64)
+    assert method.predict(method.given(case)).shape == (64, 64)
     with pytest.raises((ValueError, IndexError, RuntimeError)):
         method.predict(case.image)

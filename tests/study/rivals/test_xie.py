@@ -119,24 +119,24 @@ def test_pretraining_changes_the_encoder_only_and_is_shared_by_content(
     images = [simulate.tile(0, size=64).image]
     first = tiny_method()
     encoder, decoder = state(first, "encoder"), state(first, "decoder")
-    first.pretrain(images, tmp_path)
+    first.prepare(images, tmp_path)
     assert differs(encoder, state(first, "encoder"))
     assert not differs(decoder, state(first, "decoder"))
     steps: list[int] = []
     monkeypatch.setattr(TripletSampler, "triplet", lambda *_: steps.append(1) or 1 / 0)
     again = tiny_method()
-    again.pretrain(images, tmp_path)
+    again.prepare(images, tmp_path)
     assert steps == []
     assert not differs(state(first, "encoder"), state(again, "encoder"))
     assert again.pretext == first.pretext
     for other, pictures in ((tiny_method(1), images), (tiny_method(), [images[0][::-1]])):
         with pytest.raises(ZeroDivisionError):
-            other.pretrain(pictures, tmp_path)
+            other.prepare(pictures, tmp_path)
 
 
 def test_fit_without_pretraining_is_an_error(tmp_path: Path) -> None:
     case = simulate.tile(0, size=64)
-    with pytest.raises(RuntimeError, match="fit before pretrain"):
+    with pytest.raises(RuntimeError, match="fit before prepare"):
         tiny_method().fit([case], [case], tmp_path)
 
 
@@ -156,15 +156,15 @@ def test_a_run_pretrains_on_all_images_and_counts_the_cost(
     config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[int] = []
-    original = SelfSupervised.pretrain
+    original = SelfSupervised.prepare
 
-    def pretrain(self: SelfSupervised, images: list[np.ndarray], cache: Path) -> None:
+    def prepare(self: SelfSupervised, images: list[np.ndarray], cache: Path) -> None:
         seen.append(len(images))
         original(self, images, cache)
         assert self.pretext is not None
         self.pretext.seconds = 1000.0
 
-    monkeypatch.setattr(SelfSupervised, "pretrain", pretrain)
+    monkeypatch.setattr(SelfSupervised, "prepare", prepare)
     half = config.model_copy(update={"fraction": 0.5, "data": config.data.model_copy(update={"rule": "whole_image"})})
     record = records.read(run.execute(half, tmp_path / "results", tmp_path / "work", device="cpu") / "run.json")
     assert seen == [2]

@@ -15,12 +15,11 @@ import pytest
 from typer.testing import CliRunner
 
 from allinsam_core.data.errors import DataError
-from study import config
+from study import grid as grids
 from study.config import RunConfig
-from study.molecular import config as molecular_config
+from study.grid import Profile
 from study.molecular import inhouse
 from study.molecular.cohort import MolecularCohort
-from study.molecular.config import MolecularProfile
 from study.tools import notebook
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -121,7 +120,7 @@ def run_cells(path: Path, **parameters: object) -> dict[str, Any]:
 def test_the_experiment_runs_from_parameters_to_pictures(
     tiny_config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(config.Profile, "run", lambda self, *point: tiny_config)
+    monkeypatch.setattr(Profile, "run", lambda self, *point, **more: tiny_config)
     parameters = {"method": "unet", "results": str(tmp_path / "r"), "work": str(tmp_path / "w"), "device": "cpu"}
     space = run_cells(ROOT / "notebooks" / "experiment.ipynb", **parameters)
     assert space["record"]["config_hash"] == tiny_config.hash
@@ -147,9 +146,9 @@ def test_table_2_is_drawn_from_records(write_run: Callable[..., Path]) -> None:
 
 
 def test_table_1_runs_on_a_folder_of_own_slides(
-    tiny_grid: MolecularProfile, cohort_work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_grid: Profile, cohort_work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(molecular_config, "profile", lambda name: tiny_grid)
+    monkeypatch.setattr(grids, "profile", lambda name: tiny_grid)
     folder = tmp_path / "own"
     own = MolecularCohort(next((cohort_work / "cohorts").iterdir())).patches
     inhouse.write(folder, own)  # as a laboratory would: no exact instances, no account of the simulation
@@ -168,7 +167,7 @@ def test_table_1_runs_on_a_folder_of_own_slides(
 
 
 def test_the_grid_is_what_the_profile_says(mini_weights: Path, tmp_path: Path) -> None:
-    grid = config.profile("smoke").grid()
+    grid = grids.profile("smoke").grid()
     finished = grid[0].run_id
     record = tmp_path / "results" / "smoke" / finished / "run.json"
     record.parent.mkdir(parents=True)

@@ -1,0 +1,78 @@
+"""The paper's own networks as settings: the adapted SAM with its relatives, and the residual U-Net of MOCL."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Literal, cast
+
+from allinsam_core.annotation import sam
+from allinsam_core.learning.adapter import AdaptedSam, Placement
+from allinsam_core.learning.method import NetworkMethod
+from allinsam_core.refinement.corrective import CorrectiveSettings, EmbeddingSam
+from allinsam_core.refinement.method import CorrectiveMethod
+from allinsam_core.refinement.network import MoclUNet
+from study.methods import NetworkSettings, outputs_of, shared
+
+if TYPE_CHECKING:
+    from study.config import Run
+
+SamName = Literal["mini", "mini2", "vit_b", "vit_l", "vit_h"]
+
+
+class SamSettings(NetworkSettings):
+    """All-in-SAM and its relatives. weights: "shipped" is our mini-SAM, "random" none, else a checkpoint's path."""
+
+    kind: Literal["sam"] = "sam"
+    name: SamName = "mini"
+    weights: str = "shipped"
+    placement: Placement = "all"
+    reduction: int = 32
+    zero_init: bool = False
+    as_released: bool = False
+    trainable: Literal["adapter", "everything"] = "adapter"
+
+    def initial(self, outputs: int = 1) -> AdaptedSam:
+        if self.weights == "random":
+            base = sam.initialised(sam.build(self.name))
+        else:
+            base = sam.build(self.name, sam.weights_file(self.weights))
+        return AdaptedSam(
+            base,
+            placement=self.placement,
+            reduction=self.reduction,
+            zero_init=self.zero_init,
+            as_released=self.as_released,
+            trainable=self.trainable,
+            instance_maps=outputs > 1,
+        )
+
+    def build(self, run: Run, device: str) -> NetworkMethod:
+        if run.corrective is None:
+            return super().build(run, device)
+        network = cast(AdaptedSam, self.network(run.seed, outputs_of(run)))
+        return CorrectiveMethod(EmbeddingSam(network), **shared(run, device), corrective=run.corrective)
+
+    def base_weights(self) -> str:
+        return file_checksum(self.weights)
+
+
+class MoclUNetSettings(NetworkSettings):
+    """The earlier work's residual U-Net. width: channels at full resolution; 32 is the published network."""
+
+    kind: Literal["mocl_unet"] = "mocl_unet"
+    width: int = 32
+
+    def initial(self, outputs: int = 1) -> MoclUNet:
+        return MoclUNet(tasks=1, width=self.width, maps=outputs - 1)
+
+    def build(self, run: Run, device: str) -> CorrectiveMethod:
+        corrective = run.corrective or CorrectiveSettings(variant="none")
+        return CorrectiveMethod(self.network(run.seed, outputs_of(run)), **shared(run, device), corrective=corrective)
+
+
+def file_checksum(weights: str) -> str:
+    """sha256 of the file that `weights` means ("shipped", else a path); "" for "random"."""
+    if weights == "random":
+        return ""
+    with sam.weights_file(weights).open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
