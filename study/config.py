@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -164,6 +165,4 @@ def __getattr__(name: str) -> Any:
     """`Profile` and `profile` under their former address; they live in `study.grid`."""
     if name not in ("Profile", "profile"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from study import grid
-
-    return getattr(grid, name)
+    return getattr(import_module("study.grid"), name)

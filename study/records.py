@@ -62,12 +62,13 @@ class Stopwatch:
         self.seconds: dict[str, float] = {}
 
     @contextmanager
-    def measure(self, part: str) -> Iterator[None]:
-        """Time what happens inside as `<part>_seconds` and `<part>_processor_seconds`."""
+    def measure(self, part: str = "") -> Iterator[None]:
+        """Time what happens inside as `<part>_seconds` and `<part>_processor_seconds`; without a part, as `seconds`."""
         wall, processor = time.monotonic(), time.process_time()
         yield
-        self.seconds[f"{part}_seconds"] = time.monotonic() - wall
-        self.seconds[f"{part}_processor_seconds"] = time.process_time() - processor
+        name = f"{part}_" if part else ""
+        self.seconds[f"{name}seconds"] = time.monotonic() - wall
+        self.seconds[f"{name}processor_seconds"] = time.process_time() - processor
 
 
 def make(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import time
 from pathlib import Path
 from typing import Any
 
@@ -21,30 +19,25 @@ def execute(
 
     earlier: the record of the weights that ship; the phases it holds are not done again, but gone on from.
     """
-    root = dataset_folder(data_root(), "dsb2018")
-    started = time.time()
+    root, watch = dataset_folder(data_root(), "dsb2018"), records.Stopwatch()
     start = None if earlier is None else _start(config, earlier)
-    history, sources = pretrain_run.run(config, root, folder, device, start)
+    with watch.measure("fit"):
+        history, sources = pretrain_run.run(config, root, folder, device, start)
+    watch.seconds["fit_seconds"] = history.seconds  # over all restarts
     weights = folder / "mini_sam.safetensors"
-    record = {
-        "run_id": "pretrain-mini-sam",
-        "config_hash": records.hash_of(config.model_dump(mode="json")),
-        "config": config.model_dump(mode="json"),
-        "commit": records.commit(),
-        "earlier": None if earlier is None else _summary(earlier),
-        "last_started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
-        "environment": records.environment(device if device in ("cpu", "cuda") else "cpu"),
-        "data": {
-            "train": {"images": len(sources.cases), "sha256": records.data_checksum(sources.cases)},
-            "held_out": {"images": len(sources.held_out), "sha256": records.data_checksum(sources.held_out)},
-        },
-        "weights": {"sha256": hashlib.sha256(weights.read_bytes()).hexdigest(), "bytes": weights.stat().st_size},
-        "fit_seconds": history.seconds,
-        "peak_memory_bytes": history.peak_memory,
-        "training": {"losses": history.losses, "validations": history.validations, "best": history.best},
-    }
-    records.write(record, folder / "run.json")
-    return folder / "run.json"
+    record = records.make(
+        "pretrain-mini-sam",
+        config.model_dump(mode="json"),
+        data={"train": sources.cases, "held_out": sources.held_out},
+        modules=[__name__],
+        watch=watch,
+        device=device if device in ("cpu", "cuda") else "cpu",
+        earlier=None if earlier is None else _summary(earlier),
+        weights={"sha256": records.file_checksum(weights), "bytes": weights.stat().st_size},
+        training={"losses": history.losses, "validations": history.validations, "best": history.best},
+    )
+    records.save({**record, "peak_memory_bytes": history.peak_memory}, folder)
+    return folder / records.FILE
 
 
 def _start(config: pretrain_run.PretrainConfig, earlier: Path) -> pretrain_run.Start:
@@ -54,7 +47,7 @@ def _start(config: pretrain_run.PretrainConfig, earlier: Path) -> pretrain_run.S
             f"{earlier}: no such file, expected a pre-training's record: results/mini_sam/pretraining/run.json"
         )
     record = records.read(earlier)
-    found = hashlib.sha256(sam.MINI_WEIGHTS.read_bytes()).hexdigest()
+    found = records.file_checksum(sam.MINI_WEIGHTS)
     expected = record["weights"]["sha256"]
     if found != expected:
         raise ValueError(

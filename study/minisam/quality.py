@@ -5,7 +5,6 @@ Measured on MoNuSeg's training and validation images only; the test images are l
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -88,48 +87,36 @@ def mask_thresholds(results: Path, side: int = 450) -> Path:
     Writes `results/mini_sam/mask_threshold/rows.csv`, a line per threshold, law of the boxes and image, and `run.json`;
     returns the folder. `sam.MINI_MASK_THRESHOLD` was chosen by it: masks of tight boxes about as large as the nuclei.
     """
-    clock = time.monotonic()
+    watch = records.Stopwatch()
     sam = sams.load_mini()
     whole = monuseg.load(data_root(), "val")
     corners = [((height - side) // 2, (width - side) // 2) for height, width in (c.instances.shape for c in whole)]
     images = [case.crop(*corner, side) for case, corner in zip(whole, corners, strict=True)]
     rows = []
-    for threshold, law, case in tqdm(list(product(THRESHOLDS, LAWS, images)), desc="thresholds", disable=None):
-        sam.mask_threshold = threshold
-        found = quality(case, annotate_case(case, sam, WeakSettings(box_law=law)).case, law)
-        rows.append(
-            {
-                "threshold": threshold,
-                "boxes": law,
-                "image": case.name,
-                "dice": found.dice,
-                "mean_instance_iou": found.mean_instance_iou,
-                "median_area_ratio": float(found.nuclei["area_ratio"].median()),
-            }
-        )
-    folder = results / "mini_sam" / "mask_threshold"
-    folder.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(rows).to_csv(folder / "rows.csv", index=False, float_format="%.6f")
-    checksum = sams.weights_checksum(sam)
-    config = {"weights": checksum, "thresholds": THRESHOLDS, "laws": LAWS, "side": side}
-    records.write(_record("mini-sam-mask-threshold", config, {"val": images}, clock), folder / "run.json")
-    return folder
+    with watch.measure():
+        for threshold, law, case in tqdm(list(product(THRESHOLDS, LAWS, images)), desc="thresholds", disable=None):
+            sam.mask_threshold = threshold
+            found = quality(case, annotate_case(case, sam, WeakSettings(box_law=law)).case, law)
+            rows.append(
+                {
+                    "threshold": threshold,
+                    "boxes": law,
+                    "image": case.name,
+                    "dice": found.dice,
+                    "mean_instance_iou": found.mean_instance_iou,
+                    "median_area_ratio": float(found.nuclei["area_ratio"].median()),
+                }
+            )
+    config = {"weights": sams.weights_checksum(sam), "thresholds": THRESHOLDS, "laws": LAWS, "side": side}
+    record = _record("mini-sam-mask-threshold", config, {"val": images}, watch)
+    return records.save(record, results / "mini_sam" / "mask_threshold", rows=pd.DataFrame(rows))
 
 
-def _record(run_id: str, config: dict[str, Any], images: dict[str, list[Case]], started: float) -> dict[str, Any]:
-    """The record of a measurement of the shipped weights. config: with the weights' checksum. started: monotonic."""
-    return {
-        "run_id": run_id,
-        "config_hash": str(config["weights"])[:10],
-        "config": config,
-        "commit": records.commit(),
-        "simulated": False,
-        "seed": WeakSettings().seed,
-        "environment": records.environment(),
-        "data": {name: {"images": len(c), "sha256": records.data_checksum(c)} for name, c in images.items()},
-        "seconds": time.monotonic() - started,
-        "peak_memory_bytes": records.peak_memory(),
-    }
+def _record(
+    run_id: str, config: dict[str, Any], images: dict[str, list[Case]], watch: records.Stopwatch
+) -> dict[str, Any]:
+    """The record of a measurement of the shipped weights. config: with the weights' checksum."""
+    return records.make(run_id, config, data=images, modules=[__name__], watch=watch, seed=WeakSettings().seed)
 
 
 def execute(results: Path, splits: tuple[Split, ...] = SPLITS, cache: Path | None = None) -> Path:
@@ -140,27 +127,23 @@ def execute(results: Path, splits: tuple[Split, ...] = SPLITS, cache: Path | Non
     """
     if not set(splits) <= set(SPLITS):
         raise ValueError(f"splits {splits}: expected some of {SPLITS}; the test images are left to the grid")
-    folder = results / "mini_sam" / "quality"
-    clock = time.monotonic()
+    watch = records.Stopwatch()
     images = [case for split in splits for case in monuseg.load(data_root(), split)]
     sam = sams.load_mini()
     checksum = sams.weights_checksum(sam)
-    found = [measure(case, sam, checksum, cache) for case in tqdm(images, desc="mini-SAM on MoNuSeg", disable=None)]
+    with watch.measure():
+        found = [measure(case, sam, checksum, cache) for case in tqdm(images, desc="mini-SAM on MoNuSeg", disable=None)]
     table = pd.concat([f.nuclei for f in found], ignore_index=True)
     tables = {
         "rows": pd.DataFrame([row for f in found for row in f.rows]),
         "sizes": table.groupby("prompt").apply(by_size).reset_index(),
         "worst": worst(table),
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in tables.items():
-        content.to_csv(folder / f"{name}.csv", index=False, float_format="%.6f")
     config = {
         "weights": checksum,
         "mask_threshold": sam.mask_threshold,
         "laws": LAWS,
         "boxes": WeakSettings().model_dump(mode="json"),
     }
-    record = _record("mini-sam-quality", config, {" and ".join(splits): images}, clock)
-    records.write(record, folder / "run.json")
-    return folder
+    record = _record("mini-sam-quality", config, {" and ".join(splits): images}, watch)
+    return records.save(record, results / "mini_sam" / "quality", **tables)

@@ -13,6 +13,7 @@ What the paper leaves open and is decided here:
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field
@@ -72,6 +73,4 @@ class MolecularConfig(Run):
 
 def profile(name: str) -> Any:
     """`grid.profile` of the molecular arm under its former address."""
-    from study import grid
-
-    return grid.profile(f"molecular/{name}")
+    return import_module("study.grid").profile(f"molecular/{name}")

@@ -7,7 +7,6 @@ the fluorescence do not. Boxes come from the segmentation that also scores the m
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -168,27 +167,21 @@ def _warped(registration: Registration, image: np.ndarray) -> np.ndarray:
 
 def execute(results: Path) -> Path:
     """Measure every tile with the shipped mini-SAM; writes rows.csv and run.json to `results/deepliif`, its folder."""
-    folder, clock = results / FOLDER, time.monotonic()
-    tiles = deepliif.load(data_root())
-    sam = sams.load_mini()
-    checksum = sams.weights_checksum(sam)
-    measured = {tile.name: measure(tile, sam) for tile in tiles}
-    folder.mkdir(parents=True, exist_ok=True)
+    watch, tiles, sam = records.Stopwatch(), deepliif.load(data_root()), sams.load_mini()
+    with watch.measure():
+        measured = {tile.name: measure(tile, sam) for tile in tiles}
+    record = records.make(
+        FOLDER,
+        {
+            "weights": sams.weights_checksum(sam),
+            "boxes": BOXES.model_dump(mode="json"),
+            "spacing": deepliif.SPACING,
+        },
+        data={"test": [tile.case(image) for tile in tiles for image in tile.panels.values()]},
+        modules=[__name__],
+        watch=watch,
+        seed=BOXES.seed,
+        failed_registrations={name: failed for name, (_, failed) in measured.items()},
+    )
     table = pd.DataFrame([row for rows, _ in measured.values() for row in rows])
-    table.to_csv(folder / "rows.csv", index=False, float_format="%.6f")
-    panels = [tile.case(image) for tile in tiles for image in tile.panels.values()]
-    record = {
-        "run_id": FOLDER,
-        "config_hash": checksum[:10],
-        "config": {"weights": checksum, "boxes": BOXES.model_dump(mode="json"), "spacing": deepliif.SPACING},
-        "commit": records.commit(),
-        "simulated": False,
-        "seed": BOXES.seed,
-        "environment": records.environment(),
-        "data": {"test": {"images": len(tiles), "sha256": records.data_checksum(panels)}},
-        "failed_registrations": {name: failed for name, (_, failed) in measured.items()},
-        "seconds": time.monotonic() - clock,
-        "peak_memory_bytes": records.peak_memory(),
-    }
-    records.write(record, folder / "run.json")
-    return folder
+    return records.save(record, results / FOLDER, rows=table)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from allinsam_core.data import monuseg, root
+from allinsam_core.data import monuseg, root, splits
 from allinsam_core.data.errors import DataError, MissingData
 from allinsam_core.learning import instances, threshold
 from allinsam_core.learning.losses import MapSettings
@@ -24,11 +24,13 @@ from study import finished, methods, records, run
 from study.code import code_hash
 from study.config import AnnotatorSettings, RunConfig
 from study.data import DataSettings
+from study.grid import Profile
 from study.records import RecordError
 from study.results import collect
 from study.rivals.boxes import EllipseSettings
 from study.rivals.otsu import Otsu, OtsuSettings
 from study.simulation import simulate
+from study.simulation.corrupt import corrupt
 
 
 def but(config: RunConfig, **fields: object) -> RunConfig:
@@ -293,3 +295,88 @@ def test_a_run_with_instance_maps_parts_nuclei_by_them(
     assert np.array_equal(prob, threshold.moved(maps[0], 0.4))
     by_maps = instances.from_maps(prob, *maps[1:], config.instances, case.spacing)
     assert np.array_equal(labels, by_maps)
+
+
+# ---- label errors, and grids that go on
+
+
+@pytest.fixture
+def noisy(tiny_config: RunConfig) -> Profile:
+    """One rate of label errors and two losses, on simulated tiles."""
+    return Profile(
+        name="smoke",
+        about="for tests",
+        axes={"data.source": {"simulated": {}}, "noise.rate": [1.0], "seed": [0]},
+        common={
+            "model": {"kind": "mocl_unet", "width": 16},
+            "data": {"simulated": {"train": 2, "val": 1, "test": 2, "size": 48}},
+            "window": {"field": 16, "size": 16},
+            "train": {"steps": 2, "batch_size": 1},
+        },
+        methods={name: {"corrective": {"variant": name}} for name in ("none", "ours")},
+    )
+
+
+def test_learning_sees_errors_and_scoring_the_truth(noisy: Profile, tmp_path: Path) -> None:
+    config = noisy.run("ours", "simulated", 0.9, 3, settings={"data": {"simulated": {"size": 64}}})
+    images = run.cases(config.data, None)  # type: ignore[attr-defined]
+    given = run.task(config, images, tmp_path)  # type: ignore[arg-type]
+    for split, labelled in (("train", given.train), ("val", given.val)):
+        for case, wrong in zip(images[split], labelled, strict=True):  # type: ignore[index]
+            assert np.array_equal(wrong.instances, corrupt(case, 0.9, 3).instances)
+    assert any(not np.array_equal(a.instances, b.instances) for a, b in zip(images["train"], given.train, strict=True))
+    assert given.about["label_dice"] < 0.99
+    other = run.task(noisy.run("none", "simulated", 0.9, 3, settings={"size": 64}), images, tmp_path)  # type: ignore[arg-type]
+    assert all(np.array_equal(a.instances, b.instances) for a, b in zip(given.train, other.train, strict=True))
+
+    class Truthful(Spy):
+        def predict(self, image: np.ndarray) -> np.ndarray:
+            return next(c for c in images["test"] if c.image is image).mask.astype(np.float32)
+
+    assert run.score(config, Truthful(), given)["dice"].tolist() == [1.0] * len(images["test"])
+
+
+def test_a_grid_goes_on_where_it_stopped(noisy: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    performed, read = [], []
+    perform, cases = run.perform, run.cases
+    monkeypatch.setattr(run, "perform", lambda c, *more: performed.append(c.method) or perform(c, *more))
+    monkeypatch.setattr(run, "cases", lambda *a: read.append(a) or cases(*a))
+    folders = run.execute_grid(noisy, tmp_path / "results", tmp_path / "work", device="cpu")
+    assert performed == ["none", "ours"]
+    assert len(read) == 1
+    record = finished.read(folders[1]).record
+    assert record["config"]["corrective"]["variant"] == "ours"
+    assert record["simulated"] is True
+    assert record["label_dice"] < 0.99
+    assert record["parameters"]["trained"] > 1_000_000
+    (folders[1] / "run.json").unlink()
+    assert run.execute_grid(noisy, tmp_path / "results", tmp_path / "work", device="cpu") == folders
+    assert performed == ["none", "ours", "ours"]
+    rows = collect(tmp_path / "results", "smoke", "noise")
+    assert rows.groupby("method")["image"].apply(tuple).nunique() == 1
+    first, second = (rows[rows["method"] == method]["auc"].tolist() for method in ("none", "ours"))
+    assert first != second  # after the warm-up the losses part
+
+
+def test_the_cohorts_podocytes() -> None:
+    counts = {"podocyte": 6, "mesangial": 0, "slides": 6, "injured": 2, "size": 128}
+    data = run.cases(DataSettings(source="glomerulus", simulated=counts), None)
+    assert sum(map(len, data.values())) == 6
+    patients = [{c.patient for c in part} for part in data.values()]
+    assert all(patients)
+    assert not patients[0] & patients[2]
+    assert all(c.instances.shape == (128, 128) and c.spacing == 0.5 for part in data.values() for c in part)
+    wrong = DataSettings(source="glomerulus", simulated={**counts, "podocite": 1})
+    with pytest.raises(SettingsError, match=r"unknown name 'podocite' in data\.simulated; did you mean 'podocyte'"):
+        run.cases(wrong, None)
+
+
+def test_monuseg_at_half_resolution(monkeypatch: pytest.MonkeyPatch) -> None:
+    tiles = {split: [simulate.tile(i, size=64)] for i, split in enumerate(("train", "val", "test"))}
+    monkeypatch.setattr(monuseg, "load", lambda folder, split: tiles[split])
+    monkeypatch.setattr(splits, "refuse_overlap", lambda **found: None)
+    found = run.cases(DataSettings(source="monuseg_20x"), Path())
+    whole, half = tiles["val"][0], found["val"][0]
+    assert half.instances.shape == (32, 32)
+    assert half.spacing == 2 * whole.spacing
+    assert run.cases(DataSettings(), Path())["val"] == [whole]
