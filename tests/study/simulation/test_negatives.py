@@ -43,3 +43,17 @@ def test_compositions_raise_what_they_name() -> None:
     assert negatives.composed(style, "blood", rng).red_cells >= 20
     assert negatives.composed(style, "specks", rng).debris >= 20
     assert negatives.composed(style, "blank", rng).eosin_stroma == 0.02
+
+
+def test_no_nucleus_lies_in_the_middle_of_a_fat_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    def half(shape: tuple[int, int], spacing: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        empty = np.zeros(shape, np.float32)
+        empty[:, : shape[1] // 2] = 1
+        return empty, np.zeros(shape, np.float32)
+
+    monkeypatch.setattr(negatives, "FEW", (1.0,))
+    monkeypatch.setattr(negatives, "KINDS", ("fat",))
+    monkeypatch.setattr(negatives, "adipocytes", half)
+    tiles = [negatives.tile(seed, size=160) for seed in range(3)]
+    assert not any(tile.instances[:, :30].any() for tile in tiles)
+    assert all(tile.instances[:, 80:].any() for tile in tiles)
