@@ -50,6 +50,8 @@ class SamSettings(Frozen):
     zero_init: bool = False
     as_released: bool = False
     trainable: Literal["adapter", "everything"] = "adapter"
+    # later fields: left out of a run's hash while unset
+    scrambled: bool | None = Field(default=None, exclude_if=lambda unset: unset is None)
 
 
 class AnnotatorSettings(Frozen):

@@ -48,6 +48,7 @@ def network(model: NetworkSettings, seed: int) -> nn.Module:
         zero_init=model.zero_init,
         as_released=model.as_released,
         trainable=model.trainable,
+        scrambled=model.scrambled,
     )
 
 
