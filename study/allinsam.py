@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Literal, cast
 
+from pydantic import Field
+
 from allinsam_core.annotation import sam
 from allinsam_core.learning.adapter import AdaptedSam, Placement
 from allinsam_core.learning.method import NetworkMethod
@@ -30,6 +32,7 @@ class SamSettings(NetworkSettings):
     zero_init: bool = False
     as_released: bool = False
     trainable: Literal["adapter", "everything"] = "adapter"
+    scrambled: bool | None = Field(default=None, exclude_if=lambda value: value is None)  # None: as `as_released`
 
     def initial(self, outputs: int = 1) -> AdaptedSam:
         if self.weights == "random":
@@ -44,6 +47,7 @@ class SamSettings(NetworkSettings):
             as_released=self.as_released,
             trainable=self.trainable,
             instance_maps=outputs > 1,
+            scrambled=self.scrambled,
         )
 
     def build(self, run: Run, device: str) -> NetworkMethod:

@@ -36,16 +36,12 @@ class ConvStem(nn.Module):
         )
         self.proj = nn.Conv2d(widths[-1], dim, 2, 2)
 
-    def pyramid(self, image: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
-        """The tokens, and the maps of the levels: (B, widths[i], H / 2^(i + 1), W / 2^(i + 1))."""
-        maps, finest = [], image.contiguous(memory_format=torch.channels_last)
-        for level in self.levels:
-            finest = level(finest)
-            maps.append(finest)
-        return self.proj(finest).permute(0, 2, 3, 1), tuple(maps)
-
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        return self.pyramid(image)[0]
+        """Level i passes maps (B, widths[i], H / 2^(i + 1), W / 2^(i + 1)) on; `sam.stem_maps` collects them."""
+        maps = image.contiguous(memory_format=torch.channels_last)
+        for level in self.levels:
+            maps = level(maps)
+        return self.proj(maps).permute(0, 2, 3, 1)
 
 
 class FineUpscaling(nn.Module):

@@ -9,6 +9,8 @@ Weights load strictly: every key of the file must meet a key of the model and th
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -192,10 +194,18 @@ def mini_geometry(sam: Sam) -> MiniGeometry | None:
     return next(found, None)
 
 
-def embed_patches(encoder: ImageEncoderViT, image: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
-    """Tokens (B, h, w, D) of a normalised image (B, 3, H, W), and the stem's fine maps, none without a stem."""
+@contextmanager
+def stem_maps(encoder: ImageEncoderViT) -> Iterator[list[torch.Tensor]]:
+    """What the levels of the encoder's stem give while it runs, fine to coarse; nothing without a stem."""
+    found: list[torch.Tensor] = []
     stem = encoder.patch_embed
-    return stem.pyramid(image) if isinstance(stem, ConvStem) else (stem(image), ())
+    levels = stem.levels if isinstance(stem, ConvStem) else ()
+    hooks = [level.register_forward_hook(lambda _, __, maps: found.append(maps)) for level in levels]
+    try:
+        yield found
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def fine_maps(
@@ -208,15 +218,9 @@ def fine_maps(
 
 def embed(sam: Sam, image: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
     """Embedding (B, C, h, w) and fine maps of a normalised image (B, 3, S, S) of SAM's own size S."""
-    encoder = sam.image_encoder
-    if not isinstance(encoder.patch_embed, ConvStem):
-        return encoder(image), ()
-    tokens, fine = embed_patches(encoder, image)
-    tokens = tokens + encoder.pos_embed
-    for block in encoder.blocks:
-        tokens = block(tokens)
-    embedding = encoder.neck(tokens.permute(0, 3, 1, 2))
-    return embedding, fine_maps(sam.mask_decoder, embedding, fine)
+    with stem_maps(sam.image_encoder) as fine:
+        embedding = sam.image_encoder(image)
+    return embedding, fine_maps(sam.mask_decoder, embedding, tuple(fine))
 
 
 def decode(

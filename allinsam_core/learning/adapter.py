@@ -7,19 +7,27 @@ up-projection shared by all blocks, and is added to the tokens before every bloc
 
 Where this differs from the paper: "latter layers" (§3.2) is `placement="late"`; the released code, and
 hence the default, adapts all blocks. Where it differs from the released code: the Fourier matrix and the
-no-mask vector are SAM's own by default (`as_released=True` leaves both random, as its non-strict loading does).
+no-mask vector are SAM's own by default, and the patch embedding is read as it lies. `as_released=True` leaves both
+random, as its non-strict loading does, and scrambles the tokens, as its reshape does (see `Adapter`).
+
+SAM's encoder runs its own forward pass; the prompts come in by hooks on its patch embedding and its blocks, which
+are there only while it runs.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Literal, cast
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.func import functional_call
 
-from allinsam_core.annotation.sam import PositionEmbeddingRandom, Sam, decode, embed_patches, fine_maps
+from allinsam_core.annotation.sam import PositionEmbeddingRandom, Sam, decode, fine_maps, stem_maps
 from allinsam_core.learning.instances import MAPS
 
 Placement = Literal["all", "late", "none"]
@@ -48,10 +56,23 @@ def high_pass(image: torch.Tensor, rate: float = 0.25) -> torch.Tensor:
 
 
 class Adapter(nn.Module):
-    """The injected prompts of one encoder. dim: token width D; the bottleneck is D // reduction."""
+    """The injected prompts of one encoder. dim: token width D; the bottleneck is D // reduction.
 
-    def __init__(self, dim: int, depth: int, patch_size: int, reduction: int = 32, zero_init: bool = False) -> None:
+    scrambled: the released code's slip. It reshapes its (B, h, w, D) tokens to (B, D, h w) without moving the
+    channels first, so that every vector its first Linear sees is made of D values from all over the map.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        depth: int,
+        patch_size: int,
+        reduction: int = 32,
+        zero_init: bool = False,
+        scrambled: bool = False,
+    ) -> None:
         super().__init__()
+        self.scrambled = scrambled
         narrow = dim // reduction
         self.embedding = nn.Linear(dim, narrow)
         self.handcrafted = nn.Conv2d(3, narrow, patch_size, stride=patch_size)
@@ -70,6 +91,8 @@ class Adapter(nn.Module):
     def features(self, image: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         """image: (B, 3, H, W) normalised; tokens: (B, h, w, D) before the position embedding. (B, h, w, D/r)."""
         texture = self.handcrafted(high_pass(image)).permute(0, 2, 3, 1)
+        if self.scrambled:
+            tokens = tokens.reshape(len(tokens), tokens.shape[-1], -1).transpose(1, 2).reshape(tokens.shape)
         return self.embedding(tokens) + texture
 
     def prompt(self, features: torch.Tensor, block: int) -> torch.Tensor:
@@ -85,6 +108,7 @@ class AdaptedSam(nn.Module):
     tokens 0, 1 and 2 of SAM's decoder, which has them anyway: the parameters stay the paper's. Sizes other than SAM's
     own interpolate the absolute position embedding.
     trainable: "adapter" freezes the encoder (the paper); "everything" trains it too (our comparison).
+    scrambled: mix the tokens as the released code does; None: if `as_released`.
     """
 
     pixel_mean: torch.Tensor
@@ -99,6 +123,7 @@ class AdaptedSam(nn.Module):
         as_released: bool = False,
         trainable: Literal["adapter", "everything"] = "adapter",
         instance_maps: bool = False,
+        scrambled: bool | None = None,
     ) -> None:
         super().__init__()
         self.image_encoder = sam.image_encoder
@@ -120,7 +145,8 @@ class AdaptedSam(nn.Module):
         self.adapter: Adapter | None = None
         if placement != "none":
             dim = self.image_encoder.patch_embed.proj.out_channels
-            self.adapter = Adapter(dim, depth, self.patch_size, reduction, zero_init)
+            scrambled = as_released if scrambled is None else scrambled
+            self.adapter = Adapter(dim, depth, self.patch_size, reduction, zero_init, scrambled)
             for block in range(first):
                 self.adapter.per_block[block].requires_grad_(False)
         if trainable == "adapter":
@@ -141,17 +167,34 @@ class AdaptedSam(nn.Module):
         encoder, patch = self.image_encoder, self.patch_size
         if image.shape[-2] % patch or image.shape[-1] % patch:
             raise ValueError(f"image is {tuple(image.shape)}; height and width must be multiples of {patch}")
-        image = (image - self.pixel_mean) / self.pixel_std
-        tokens, fine = embed_patches(encoder, image)  # (B, h, w, D)
-        features = self.adapter.features(image, tokens) if self.adapter is not None else None
-        if encoder.pos_embed is not None:
-            tokens = tokens + _resized(encoder.pos_embed, tokens.shape[1:3])
-        for index, block in enumerate(encoder.blocks):
-            if self.adapter is not None and features is not None and index in self.adapted_blocks:
-                tokens = tokens + self.adapter.prompt(features, index)
-            tokens = block(tokens)
-        embedding = encoder.neck(tokens.permute(0, 3, 1, 2))
-        return embedding, fine_maps(self.mask_decoder, embedding, fine)
+        grid = (image.shape[-2] // patch, image.shape[-1] // patch)
+        resized = {} if encoder.pos_embed is None else {"pos_embed": _resized(encoder.pos_embed, grid)}
+        with self._prompts_added(), stem_maps(encoder) as fine:
+            embedding = functional_call(encoder, resized, ((image - self.pixel_mean) / self.pixel_std,))
+        return embedding, fine_maps(self.mask_decoder, embedding, tuple(fine))
+
+    @contextmanager
+    def _prompts_added(self) -> Iterator[None]:
+        """Within it the encoder adds the adapter's prompts to the tokens before each adapted block."""
+        encoder, adapter = self.image_encoder, self.adapter
+        if adapter is None:
+            yield
+            return
+        features: list[torch.Tensor] = []
+
+        def compute(_: nn.Module, inputs: tuple[torch.Tensor], tokens: torch.Tensor) -> None:
+            features[:] = [adapter.features(inputs[0], tokens)]
+
+        def add(block: int, _: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+            return (inputs[0] + adapter.prompt(features[0], block), *inputs[1:])
+
+        hooks = [encoder.patch_embed.register_forward_hook(compute)]
+        hooks += [encoder.blocks[i].register_forward_pre_hook(partial(add, i)) for i in self.adapted_blocks]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         embedding, fine = self.embed(image)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -47,7 +48,9 @@ def test_mini2_has_exactly_these_parameters() -> None:
 
 
 def test_the_stem_gives_tokens_and_a_pyramid() -> None:
-    tokens, maps = ConvStem((8, 16, 24), 32).pyramid(torch.rand(2, 3, 64, 96))
+    stem = ConvStem((8, 16, 24), 32)
+    with sams.stem_maps(SimpleNamespace(patch_embed=stem)) as maps:  # type: ignore[arg-type]
+        tokens = stem(torch.rand(2, 3, 64, 96))
     assert tokens.shape == (2, 4, 6, 32)
     assert [tuple(m.shape) for m in maps] == [(2, 8, 32, 48), (2, 16, 16, 24), (2, 24, 8, 12)]
 

@@ -161,7 +161,7 @@ def test_field_follows_the_training_scale_and_the_model(sam: sams.Sam) -> None:
     assert default_field(sam, 0.5) == 76  # 75, made even
     assert default_field(sam, 0.23) == 164  # 163.04
     assert default_field(sam, 10) == 16
-    sam_b = type("Sam", (), {"image_encoder": type("E", (), {"img_size": 1024})})
+    sam_b = type("Sam", (), {"image_encoder": type("E", (), {"img_size": 1024, "patch_embed": None})})
     assert default_field(sam_b, 0.25) is None
 
 

@@ -188,6 +188,131 @@ def test_unused_keys_are_exactly_the_prompt_encoders_rest(tiny_sam: Sam) -> None
     assert len(adapter.UNUSED_PROMPT_KEYS) == len(set(adapter.UNUSED_PROMPT_KEYS))
 
 
+# ---- as released
+
+
+def released_logits(sam: Sam, model: AdaptedSam, image: torch.Tensor) -> torch.Tensor:
+    """The released code's forward pass in our own words, step by step, on the weights of `model`."""
+    adapter, encoder = model.adapter, sam.image_encoder
+    assert adapter is not None
+    image = (image - model.pixel_mean) / model.pixel_std
+    n, height, width = len(image), image.shape[2] // 16, image.shape[3] // 16
+    tokens = encoder.patch_embed(image)  # (N, h, w, C)
+    rows = tokens.contiguous().flatten()  # read again as (N, C, h w): this is the slip
+    columns = rows.view(n, tokens.shape[3], height * width).permute(0, 2, 1)
+    embedded = columns @ adapter.embedding.weight.T + adapter.embedding.bias
+    frequencies = torch.fft.fftshift(torch.fft.fft2(image, norm="forward"))
+    side = int((image.shape[2] * image.shape[3] * 0.25) ** 0.5 // 2)
+    frequencies[..., image.shape[2] // 2 - side : image.shape[2] // 2 + side, :][
+        ..., image.shape[3] // 2 - side : image.shape[3] // 2 + side
+    ] = 0
+    texture = torch.abs(torch.fft.ifft2(torch.fft.ifftshift(frequencies), norm="forward").real)
+    handcrafted = F.conv2d(texture, adapter.handcrafted.weight, adapter.handcrafted.bias, stride=16)
+    both = handcrafted.flatten(2).permute(0, 2, 1) + embedded
+    assert encoder.pos_embed is not None
+    x = tokens + encoder.pos_embed
+    for index, block in enumerate(encoder.blocks):
+        prompt = adapter.up(F.gelu(adapter.per_block[index](both)))
+        x = block(prompt.reshape(n, height, width, -1) + x)
+    embedding = encoder.neck(x.permute(0, 3, 1, 2))
+    position = model.fourier((height, width))[None]
+    dense = model.no_mask.reshape(1, -1, 1, 1).expand(1, -1, height, width)
+    sparse = torch.empty(1, 0, model.no_mask.shape[1])
+    low = [sam.mask_decoder.predict_masks(e[None], position, sparse, dense)[0][:, :1] for e in embedding]
+    return F.interpolate(torch.cat(low), size=image.shape[2:], mode="bilinear", align_corners=False)
+
+
+def strong(model: AdaptedSam) -> AdaptedSam:
+    """The model with an adapter whose weights are far from their small initial values, the same in every call."""
+    assert model.adapter is not None
+    generator = torch.Generator().manual_seed(4)
+    with torch.no_grad():
+        for parameter in model.adapter.parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
+    return model
+
+
+def test_as_released_equals_the_released_arithmetic_in_logits_and_gradients(tiny_sam: Sam, image: torch.Tensor) -> None:
+    model = strong(adapted(tiny_sam, as_released=True))
+    learning = {n: p for n, p in model.named_parameters() if p.requires_grad and "iou_prediction" not in n}
+    found = []
+    for logits in (model(image), released_logits(tiny_sam, model, image)):
+        gradients = torch.autograd.grad(logits.square().mean(), list(learning.values()), allow_unused=True)
+        found.append((logits, gradients))
+    (ours, our_gradients), (theirs, their_gradients) = found
+    assert float((ours - theirs).detach().abs().max()) <= 1e-5 * float(theirs.detach().abs().max())
+    largest = max(float(g.abs().max()) for g in their_gradients if g is not None)
+    for name, a, b in zip(learning, our_gradients, their_gradients, strict=True):
+        if a is None or b is None:  # of the masks that are not asked for
+            assert not any(g.any() for g in (a, b) if g is not None), name
+        else:  # some, such as of the keys' bias, are zero but for rounding
+            assert float((a - b).abs().max()) <= 1e-5 * max(float(b.abs().max()), 1e-3 * largest), name
+
+
+def test_the_scramble_is_the_released_codes_alone_and_has_its_own_switch(tiny_sam: Sam, image: torch.Tensor) -> None:
+    with torch.no_grad():
+        released = strong(adapted(tiny_sam, as_released=True))
+        expected = released_logits(tiny_sam, released, image)
+        plain = strong(adapted(tiny_sam, as_released=True, scrambled=False))
+        assert (plain(image) - expected).abs().max() > 1e-2 * expected.abs().max()
+    assert [adapted(tiny_sam, **s).adapter.scrambled for s in ({}, {"as_released": True}, {"scrambled": True})] == [
+        False,
+        True,
+        True,
+    ]
+
+
+def test_the_scramble_by_hand() -> None:
+    # one image of 1 × 2 tokens of two channels, (1, 2) and (3, 4): read as channels by positions, transposed
+    module = adapter.Adapter(dim=2, depth=1, patch_size=1, reduction=1, scrambled=True)
+    with torch.no_grad():
+        module.embedding.weight.copy_(torch.eye(2))
+        module.handcrafted.weight.zero_()
+        features = module.features(torch.zeros(1, 3, 1, 2), torch.tensor([[[[1.0, 2], [3, 4]]]]))
+    assert features.tolist() == [[[[1.0, 3], [2, 4]]]]
+
+
+# ---- SAM's own forward pass
+
+
+def test_whatever_sams_encoder_does_the_adapted_one_does(
+    tiny_sam: Sam, image: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = adapted(tiny_sam)
+    with torch.no_grad():
+        before = model.encode(image)
+        forward = type(tiny_sam.image_encoder).forward
+        monkeypatch.setattr(type(tiny_sam.image_encoder), "forward", lambda self, x: 2 * forward(self, x) + 1)
+        torch.testing.assert_close(model.encode(image), 2 * before + 1)
+
+
+def test_sam_is_left_as_it_was(tiny_sam: Sam, image: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = adapted(tiny_sam)
+    encoder = tiny_sam.image_encoder
+    with torch.no_grad():
+        plain, position = encoder(image), encoder.pos_embed
+        model(torch.rand(1, 3, 32, 48))  # another size, for which the position embedding is resampled
+        assert encoder.pos_embed is position
+        assert torch.equal(encoder(image), plain)
+        monkeypatch.setattr(encoder.neck, "forward", lambda x: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            model(image)
+    assert not any(m._forward_pre_hooks or m._forward_hooks for m in encoder.modules())
+
+
+@pytest.mark.parametrize("placement", ["all", "late", "none"])
+def test_nothing_is_kept_for_gradients_before_the_first_adapted_block(
+    tiny_sam: Sam, image: torch.Tensor, placement: str
+) -> None:
+    model = adapted(tiny_sam, placement=placement)
+    needed: list[bool] = []
+    for block in tiny_sam.image_encoder.blocks:
+        block.register_forward_hook(lambda _, inputs, output: needed.append(output.requires_grad))
+    model(image)
+    first = {"all": 0, "late": 2, "none": 4}[placement]
+    assert needed == [block >= first for block in range(4)]
+
+
 # ---- what learns
 
 
