@@ -14,8 +14,7 @@ from allinsam_core.metrics.stats import Interval
 from study import records
 from study.molecular import config as molecular_config
 from study.molecular import table1
-from study.molecular.patch import CELL_TYPES, CellType
-from study.molecular.run import METRICS
+from study.molecular.patch import CELL_TYPES, METRICS, CellType
 from study.molecular.table1 import KINDS, METHOD_NAMES, Comparison, RowName, Table1Cell
 from study.pages import table1_figures
 from study.pages.fragments import Fragments, markdown_table, p_value, score, signed
