@@ -39,7 +39,12 @@ def test_points_part_what_touches_and_drop_what_has_none() -> None:
 def test_no_pixel_is_farther_than_the_reach_and_no_point_no_label() -> None:
     everything, flat = np.ones((120, 120)), np.zeros((120, 120))
     found = pointed.outline(everything, flat, np.array([[60, 60]], np.float32))
-    assert np.array_equal(found == 1, disc((120, 120), 60, 60, pointed.REACH))
+    whole = disc((120, 120), 60, 60, pointed.REACH)
+    assert not (found[~whole]).any()
+    assert found[whole].mean() > 0.99  # less what opening takes from the rim
+    thin = np.where(np.arange(120) == 60, 0.9, 0.1) * np.ones((120, 1))  # a line of one pixel, gone when opened
+    found = pointed.outline(thin, flat, np.array([[60, 60]], np.float32))
+    assert np.array_equal(found == 1, disc((120, 120), 60, 60, pointed.DISC))
     assert not pointed.outline(everything, flat, np.zeros((0, 2), np.float32)).any()
 
 
@@ -53,3 +58,15 @@ def test_outlines_are_made_once(tmp_path: Path, tiny_sam: sams.Sam, monkeypatch:
     monkeypatch.setattr(pointed, "promptless", lambda *_: pytest.fail("outlined again"))
     (again,) = pointed.outlined(tiles, model, tmp_path / "outlines.npz")
     assert np.array_equal(first.instances, again.instances)
+
+
+def test_holes_are_filled_and_spurs_go() -> None:
+    labels = np.zeros((60, 80), np.int32)
+    labels[disc(labels.shape, 30, 30, 15)] = 2
+    labels[28:31, 28:31] = 0  # a nucleolus that was left out
+    labels[29, 45:70] = 2  # a spur
+    labels[30, 20] = 5  # another nucleus, of one pixel, inside
+    found = pointed.smoothed(labels)
+    assert (found[28:31, 28:31] == 2).all()
+    assert not found[29, 48:70].any()
+    assert found[30, 20] == 5
