@@ -33,7 +33,7 @@ ProfileName = Literal["smoke", "choice", "mini", "labels", "ablation", "draws", 
 PROFILES = get_args(ProfileName)
 Label = Literal["complete", "weak"]
 # not in the first records: unset, they leave a run's hash as it was
-LATER_FIELDS = ("corrective", "noise", "threshold", "instance_maps")
+LATER_FIELDS = ("corrective", "noise", "threshold", "instance_maps", "tuning")
 
 
 class Frozen(BaseModel):
@@ -124,6 +124,7 @@ class RunConfig(Frozen):
     noise: NoiseSettings | None = None  # None: labels without added errors
     threshold: Literal["val"] | None = None  # "val": chosen on the validation images; None: 0.5, as in the paper
     instance_maps: MapSettings | None = None  # None: the paper's one map
+    tuning: Literal["val"] | None = None  # "val": `instances` is only where `study.tuning` starts from
 
     @model_validator(mode="after")
     def _only_probabilities_have_a_threshold(self) -> RunConfig:

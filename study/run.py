@@ -23,6 +23,7 @@ from allinsam_core.data import fractions, monuseg, splits
 from allinsam_core.data.case import Case, Split
 from allinsam_core.data.root import data_root
 from allinsam_core.learning import checkpoint, instances, threshold
+from allinsam_core.learning.instances import InstanceSettings
 from allinsam_core.learning.method import BoxPrompted, Method, NetworkMethod
 from allinsam_core.learning.train import peak_memory
 from allinsam_core.metrics import instance, pixel
@@ -33,6 +34,7 @@ from study.rivals.lvit import OracleText
 from study.rivals.xie import SelfSupervised
 from study.simulation import glomerulus, simulate
 from study.simulation.corrupt import corrupt
+from study.tuning import Example, tuned
 
 
 def cases(data: DataSettings, root: Path | None) -> dict[Split, list[Case]]:
@@ -87,7 +89,8 @@ def execute(
     fit_seconds = learned.pop("seconds", time.monotonic() - clock)
     clock = time.monotonic()
     cut = chosen_threshold(config, method, labelled["val"])
-    rows = score(config, method, data[config.scored], scratch / "maps" if maps else None, cut)
+    settings = chosen_instances(config, method, labelled["val"], train, cut)
+    rows = score(config, method, data[config.scored], scratch / "maps" if maps else None, cut, settings)
     record = {
         "run_id": config.run_id,
         "config_hash": config.hash,
@@ -108,6 +111,8 @@ def execute(
         record["label_dice"] = agreement(labelled["train"], data["train"])
     if config.threshold is not None:
         record["threshold"] = cut
+    if config.tuning is not None:
+        record["instances_chosen"] = settings.model_dump(mode="json")
     if isinstance(method, NetworkMethod):
         checkpoint.save(method.model, scratch / "trained.safetensors", config.base_weights, {"run": config.run_id})
     folder.mkdir(parents=True, exist_ok=True)
@@ -152,13 +157,35 @@ def chosen_threshold(config: RunConfig, method: Method | BoxPrompted, val: list[
     return threshold.choose((_maps(config, method, case)[0], case.mask) for case in told)
 
 
+def chosen_instances(
+    config: RunConfig, method: Method | BoxPrompted, val: list[Case], train: list[Case], cut: float
+) -> InstanceSettings:
+    """The configuration's settings, or what `tuning` makes of them on the validation and as many training images."""
+    if config.tuning is None or isinstance(method, BoxPrompted):
+        return config.instances
+
+    def examples(cases: list[Case]) -> list[Example]:
+        shown = tqdm(cases, desc="choosing how nuclei are parted", disable=None)
+        return [Example(_at(_maps(config, method, case), cut), case.instances, case.spacing) for case in shown]
+
+    return tuned(examples(val), examples(train[: len(val)]), config.instances)
+
+
 def score(
-    config: RunConfig, method: Method | BoxPrompted, images: list[Case], maps: Path | None = None, cut: float = 0.5
+    config: RunConfig,
+    method: Method | BoxPrompted,
+    images: list[Case],
+    maps: Path | None = None,
+    cut: float = 0.5,
+    settings: InstanceSettings | None = None,
 ) -> pd.DataFrame:
-    """Predict and score every image: one row per image, every metric under its own name. cut: nucleus from there on."""
+    """Predict and score every image: one row per image, every metric under its own name. cut: nucleus from there on.
+
+    settings: how nuclei are parted; by default as the configuration says.
+    """
     rows: list[dict[str, Any]] = []
     for case in tqdm(images, desc="scoring", disable=None):
-        prob, found = predicted(config, method, case, cut)
+        prob, found = predicted(config, method, case, cut, settings)
         if maps is not None:
             maps.mkdir(parents=True, exist_ok=True)
             np.save(maps / f"{case.name}.npy", np.floor(prob * 255 + 0.5).astype(np.uint8))
@@ -171,7 +198,11 @@ def score(
 
 
 def predicted(
-    config: RunConfig, method: Method | BoxPrompted, case: Case, cut: float = 0.5
+    config: RunConfig,
+    method: Method | BoxPrompted,
+    case: Case,
+    cut: float = 0.5,
+    settings: InstanceSettings | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Probability (H, W) float32 and labels (H, W) of a test image. Methods see its pixels, nothing of its truth.
 
@@ -183,9 +214,13 @@ def predicted(
     if isinstance(method, BoxPrompted):
         found = method.predict_boxes(case.image, boxes.tight(case.instances), case.spacing)
         return (found > 0).astype(np.float32), found
-    maps = _maps(config, method, case)
-    prob = threshold.moved(maps[0], cut)
-    return prob, instances.nuclei(np.stack([prob, *maps[1:]]), config.instances, case.spacing)
+    maps = _at(_maps(config, method, case), cut)
+    return maps[0], instances.nuclei(maps, settings or config.instances, case.spacing)
+
+
+def _at(maps: np.ndarray, cut: float) -> np.ndarray:
+    """The maps, with the probability `cut` moved to 0.5."""
+    return np.stack([threshold.moved(maps[0], cut), *maps[1:]])
 
 
 def _maps(config: RunConfig, method: Method, case: Case) -> np.ndarray:

@@ -55,6 +55,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "noise": {"noise": NoiseSettings(rate=0.0)},
     "threshold": {"threshold": "val"},
     "instance_maps": {"instance_maps": MapSettings()},
+    "tuning": {"tuning": "val"},
 }
 
 

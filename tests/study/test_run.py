@@ -13,6 +13,7 @@ from safetensors import safe_open
 from allinsam_core.data import monuseg
 from allinsam_core.data.errors import DataError
 from allinsam_core.learning import threshold
+from allinsam_core.learning.instances import InstanceSettings
 from allinsam_core.learning.losses import MapSettings
 from allinsam_core.learning.method import BoxPrompted
 from allinsam_core.metrics import pixel
@@ -229,14 +230,36 @@ def test_a_run_with_instance_maps_parts_nuclei_by_them(
 ) -> None:
     config = but(tiny_config, instance_maps=MapSettings())
     given: list[np.ndarray] = []
-    by_maps = run.instances.from_maps
-    monkeypatch.setattr(run.instances, "from_maps", lambda *maps: given.extend(maps[:3]) or by_maps(*maps))
+    parted = run.instances.nuclei
+    monkeypatch.setattr(run.instances, "nuclei", lambda maps, *more: given.append(maps) or parted(maps, *more))
     rows = pd.read_csv(execute(config, tmp_path) / "rows.csv")
-    assert len(given) == 3 * len(rows)
+    assert [maps.shape for maps in given] == [(3, 64, 64)] * len(rows)
     case = run.cases(config.data, None)["test"][0]
     method = methods.build(config, "cpu")
-    maps = np.stack(given[:3])
-    monkeypatch.setattr(method, "predict_maps", lambda image: maps)
+    monkeypatch.setattr(method, "predict_maps", lambda image: given[0])
     prob, labels = run.predicted(config, method, case, cut=0.4)
-    assert np.array_equal(prob, threshold.moved(maps[0], 0.4))
-    assert np.array_equal(labels, by_maps(prob, *maps[1:], config.instances, case.spacing))
+    assert np.array_equal(prob, threshold.moved(given[0][0], 0.4))
+    assert np.array_equal(labels, parted(np.stack([prob, *given[0][1:]]), config.instances, case.spacing))
+
+
+def test_instance_settings_are_chosen_and_recorded_where_asked(
+    tiny_config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = but(tiny_config, tuning="val")
+    asked: list[list[run.Example]] = []
+    chosen = InstanceSettings(smallest=10**6)
+
+    def tuned(val: list[run.Example], train: list[run.Example], settings: InstanceSettings) -> InstanceSettings:
+        assert settings == config.instances
+        asked.extend((val, train))
+        return chosen
+
+    monkeypatch.setattr(run, "tuned", tuned)
+    folder = execute(config, tmp_path)
+    assert json.loads((folder / "run.json").read_text())["instances_chosen"] == chosen.model_dump()
+    assert pd.read_csv(folder / "rows.csv").n_pred.tolist() == [0, 0]
+    made = run.cases(config.data, None)
+    for examples, split in zip(asked, ("val", "train"), strict=True):
+        assert len(examples) == 1  # one validation image, and as many for training
+        assert np.array_equal(examples[0].truth, made[split][0].instances)
+        assert examples[0].maps.shape == (1, 64, 64)
