@@ -30,6 +30,7 @@ from study import methods, records
 from study.config import Run, RunConfig
 from study.data import cases
 from study.simulation.corrupt import corrupt
+from study.tuning import Example, tuned
 
 if TYPE_CHECKING:
     from study.grid import Profile

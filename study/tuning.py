@@ -1,13 +1,14 @@
 """How nuclei are parted, chosen on validation images, and which of them are kept, chosen on training images.
 
-Test images never reach this module. Fields are gone through in order, each with the values of `PARTING` or `KEEPING`:
-the one of the largest mean score stays before the next field's turn. Half-way between a search of all combinations
-and none, it takes some ten watersheds an image.
+Test images never reach this module. Groups of fields are gone through in order, each with all combinations of its
+values in `PARTING` or `KEEPING`: the one of the largest mean score stays before the next group's turn. The two limits
+of `from_maps` are one group, as a seed must be below both. It takes some twenty watersheds an image.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -16,11 +17,13 @@ from allinsam_core.learning.instances import InstanceSettings, dropped, parted
 from allinsam_core.metrics import instance
 
 Values = dict[str, tuple[float, ...]]
-PARTING: dict[int, Values] = {  # by number of maps
-    1: {"depth": (0.5, 1.0, 1.5, 2.0, 3.0), "smooth": (1.0, 2.0, 3.0)},
-    3: {"smooth": (0.5, 1.0, 2.0), "boundary": (0.3, 0.4, 0.5, 0.6, 0.7), "centre": (0.3, 0.4, 0.5, 0.6, 0.7, 1.1)},
+PARTING: dict[int, tuple[Values, ...]] = {  # by number of maps
+    1: ({"depth": (0.5, 1.0, 1.5, 2.0, 3.0)}, {"smooth": (1.0, 2.0, 3.0)}),
+    3: ({"boundary": (0.3, 0.4, 0.5, 0.6, 0.7), "centre": (0.3, 0.5, 0.7, 1.1)}, {"smooth": (0.5, 1.0, 2.0)}),
 }
-KEEPING: Values = {"smallest_area": (0.0, 3.0, 5.0, 8.0, 12.0), "lowest_peak": (0.0, 0.6, 0.7, 0.8, 0.9)}  # µm²; -
+KEEPING: tuple[Values, ...] = (  # µm², probability
+    {"smallest_area": (0.0, 3.0, 5.0, 8.0, 12.0), "lowest_peak": (0.0, 0.6, 0.7, 0.8, 0.9)},
+)
 
 
 class Example(NamedTuple):
@@ -63,13 +66,15 @@ def _mean(values: object) -> float:
     return float(np.mean(list(values)))  # type: ignore[call-overload]
 
 
-def _search(judge: Callable[[InstanceSettings], float], settings: InstanceSettings, values: Values) -> InstanceSettings:
-    """Field after field, the value judged best; where none is better than the present one, that stays."""
+def _search(
+    judge: Callable[[InstanceSettings], float], settings: InstanceSettings, groups: tuple[Values, ...]
+) -> InstanceSettings:
+    """Group after group, the combination judged best; where none is better than the present one, that stays."""
     best = judge(settings)
-    for name, candidates in values.items():
+    for group in groups:
         present = settings
-        for value in candidates:
-            trial = present.model_copy(update={name: value})
+        for values in product(*group.values()):
+            trial = present.model_copy(update=dict(zip(group, values, strict=True)))
             if trial != present and (mark := judge(trial)) > best:
                 settings, best = trial, mark
     return settings

@@ -56,6 +56,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "threshold": {"threshold": "val"},
     "instance_maps": {"instance_maps": MapSettings()},
     "own": {"own": {"loss": "bce"}},
+    "tuning": {"tuning": "val"},
 }
 
 

@@ -14,6 +14,7 @@ from safetensors import safe_open
 from allinsam_core.data import monuseg, root, splits
 from allinsam_core.data.errors import DataError, MissingData
 from allinsam_core.learning import instances, threshold
+from allinsam_core.learning.instances import InstanceSettings
 from allinsam_core.learning.losses import MapSettings
 from allinsam_core.learning.method import BoxPrompted, Method
 from allinsam_core.metrics import pixel
@@ -380,3 +381,26 @@ def test_monuseg_at_half_resolution(monkeypatch: pytest.MonkeyPatch) -> None:
     assert half.instances.shape == (32, 32)
     assert half.spacing == 2 * whole.spacing
     assert run.cases(DataSettings(), Path())["val"] == [whole]
+
+
+def test_instance_settings_are_chosen_and_recorded_where_asked(
+    tiny_config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = but(tiny_config, tuning="val")
+    asked: list[list[run.Example]] = []
+    chosen = InstanceSettings(smallest=10**6)
+
+    def tuned(val: list[run.Example], train: list[run.Example], settings: InstanceSettings) -> InstanceSettings:
+        assert settings == config.instances
+        asked.extend((val, train))
+        return chosen
+
+    monkeypatch.setattr(run, "tuned", tuned)
+    folder = execute(config, tmp_path)
+    assert json.loads((folder / "run.json").read_text())["instances_chosen"] == chosen.model_dump()
+    assert pd.read_csv(folder / "rows.csv").n_pred.tolist() == [0, 0]
+    made = run.cases(config.data, None)
+    for examples, split in zip(asked, ("val", "train"), strict=True):
+        assert len(examples) == 1  # one validation image, and as many for training
+        assert np.array_equal(examples[0].truth, made[split][0].instances)
+        assert examples[0].maps.shape == (1, 64, 64)
