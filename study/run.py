@@ -7,7 +7,7 @@ it does not the run is done again, training from its last checkpoint.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,7 +45,7 @@ class Task:
     """What one run learns from and is scored on.
 
     train, val: with the labels that a method may see. scored: with the truth. pixels: of all training images, for
-    methods that learn without labels. images: what the record names, by split. about: more for the record.
+    methods that learn without labels. images: all of the data, by split. about: more for the record.
     columns: what a row says of its image besides the scores. seen: is told of every scored case.
     """
 
@@ -123,7 +123,8 @@ def perform(
         cut = chosen_threshold(config, method, given.val)
         rows = score(config, method, given, cut, scratch / "maps" if maps else None)
     method.save(scratch / "trained.safetensors", config.base_weights, {"run": config.run_id})
-    return records.save(record(config, method, given, learned, watch, cut), resolved(results) / config.place, rows=rows)
+    about = record(config, method, given.images, given.train, learned, watch, cut, **given.about)
+    return records.save(about, resolved(results) / config.place, rows=rows)
 
 
 # ---- what a run learns from
@@ -133,11 +134,7 @@ def task(config: RunConfig, images: Images, work: Path) -> Task:
     """Images, labels and the declared part of them. Weak labels are cached below `work`."""
     train, val = (annotated(config, images[split], work / "weak") for split in ("train", "val"))
     part = training_part(config, train)
-    about: dict[str, Any] = {
-        "training_part": {"images": len(part), "pixels": sum(case.instances.size for case in part)}
-    }
-    if config.noise is not None:
-        about["label_dice"] = agreement(train, images["train"])
+    about = {} if config.noise is None else {"label_dice": agreement(train, images["train"])}
     pixels = [case.image for case in images["train"]]
     return Task(part, val, images[config.scored], pixels, {str(split): part for split, part in images.items()}, about)
 
@@ -207,28 +204,39 @@ def scores(config: Run, prob: np.ndarray, found: np.ndarray, case: Case) -> dict
 
 
 def record(
-    config: Run, method: Method, given: Task, learned: dict[str, Any], watch: records.Stopwatch, cut: float = 0.5
+    config: Run,
+    method: Method,
+    images: Mapping[str, Sequence[Case]],
+    train: Sequence[Case],
+    learned: dict[str, Any],
+    watch: records.Stopwatch,
+    cut: float = 0.5,
+    **about: Any,
 ) -> dict[str, Any]:
-    """The run's record. learned: what `fit` returned; its seconds, over all restarts, count before the watch's."""
+    """The run's record. images: all of the data, by split. train: what was learnt from. learned: what `fit` returned.
+
+    The seconds of `fit`, which count over all restarts, take the place of the watch's.
+    """
     learned = dict(learned)
     for kind in ("seconds", "processor_seconds"):
         watch.seconds[f"fit_{kind}"] = learned.pop(kind, watch.seconds[f"fit_{kind}"])
     peak = max(records.peak_memory(), learned.pop("peak_memory", 0))
-    cost = method.cost()
+    if getattr(config, "threshold", None) is not None:
+        about["threshold"] = cut
     found = records.make(
         config.run_id,
         config.model_dump(mode="json"),
-        data=given.images,
+        data=images,
         modules=modules(config),
         watch=watch,
         simulated=config.simulated,
         device=method.runs_on,
-        **given.about,
-        parameters=cost if given.train else {**cost, "trained": 0},
+        training_part={"images": len(train), "pixels": sum(case.instances.size for case in train)},
+        parameters=method.cost() if train else {**method.cost(), "trained": 0},
         training=learned,
+        **about,
     )
-    chosen = {} if getattr(config, "threshold", None) is None else {"threshold": cut}
-    return {**found, "peak_memory_bytes": peak, **chosen}
+    return {**found, "peak_memory_bytes": peak}
 
 
 def modules(config: Run) -> list[str]:

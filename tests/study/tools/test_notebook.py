@@ -10,13 +10,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import papermill
 import pytest
 from typer.testing import CliRunner
 
 from allinsam_core.data.errors import DataError
+from allinsam_core.learning.method import NetworkMethod
+from study import finished, run
 from study import grid as grids
-from study.config import RunConfig
+from study.config import AnnotatorSettings, RunConfig
 from study.grid import Profile
 from study.molecular import inhouse
 from study.molecular.cohort import MolecularCohort
@@ -117,16 +120,37 @@ def run_cells(path: Path, **parameters: object) -> dict[str, Any]:
     return space
 
 
-def test_the_experiment_runs_from_parameters_to_pictures(
+def test_the_experiment_gives_the_rows_that_a_run_gives(
     tiny_config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Profile, "run", lambda self, *point, **more: tiny_config)
+    path = ROOT / "notebooks" / "experiment.ipynb"
     parameters = {"method": "unet", "results": str(tmp_path / "r"), "work": str(tmp_path / "w"), "device": "cpu"}
-    space = run_cells(ROOT / "notebooks" / "experiment.ipynb", **parameters)
+    space = run_cells(path, **parameters)
     assert space["record"]["config_hash"] == tiny_config.hash
     assert len(space["rows"]) == 2
-    again = run_cells(ROOT / "notebooks" / "experiment.ipynb", **parameters)  # finished: read, not repeated
+    folder = run.execute(tiny_config, tmp_path / "r2", tmp_path / "w2", device="cpu")
+    first, second = (finished.read(place / tiny_config.place) for place in (tmp_path / "r", tmp_path / "r2"))
+    assert (first.folder / "rows.csv").read_text() == (folder / "rows.csv").read_text()
+    assert first.record.keys() == second.record.keys()
+    for name in ("config", "code", "data", "training_part", "parameters", "files"):
+        assert first.record[name] == second.record[name]
+    monkeypatch.setattr(NetworkMethod, "predict", lambda *arguments: pytest.fail("done again"))
+    again = run_cells(path, **parameters)  # finished: read, not repeated
     assert again["record"] == space["record"]
+
+
+def test_the_experiment_makes_its_weak_labels_of_boxes_as_a_run_does(
+    tiny_config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ellipses = AnnotatorSettings(name="ellipse")
+    weak = tiny_config.model_copy(update={"label": "weak", "annotator": ellipses, "fraction": 0.5, "threshold": "val"})
+    monkeypatch.setattr(Profile, "run", lambda self, *point, **more: weak)
+    named = {"label": "weak", "fraction": 0.5, "results": str(tmp_path / "r"), "work": str(tmp_path / "w")}
+    space = run_cells(ROOT / "notebooks" / "experiment.ipynb", **named, device="cpu")
+    assert np.mean(space["quality"]) < 1  # the truth is gone
+    folder = run.execute(weak, tmp_path / "r2", tmp_path / "w2", device="cpu")
+    assert (space["folder"] / "rows.csv").read_text() == (folder / "rows.csv").read_text()
 
 
 def test_table_3_is_drawn_from_records(write_run: Callable[..., Path]) -> None:
@@ -168,10 +192,11 @@ def test_table_1_runs_on_a_folder_of_own_slides(
 
 def test_the_grid_is_what_the_profile_says(mini_weights: Path, tmp_path: Path) -> None:
     grid = grids.profile("smoke").grid()
-    finished = grid[0].run_id
-    record = tmp_path / "results" / "smoke" / finished / "run.json"
-    record.parent.mkdir(parents=True)
-    record.write_text("{}")
+    done_before, without_rows = (tmp_path / "results" / run.place for run in grid[:2])
+    for folder, files in ((done_before, ("rows.csv", "run.json")), (without_rows, ("run.json",))):
+        folder.mkdir(parents=True)
+        for name in files:
+            (folder / name).write_text("{}")
     arguments = ["-n", "--cores", "1", "-s", str(ROOT / "workflow" / "Snakefile"), "--directory", str(tmp_path)]
     code = (
         "import sys; from pathlib import Path; from allinsam_core.annotation import sam\n"
@@ -182,12 +207,12 @@ def test_the_grid_is_what_the_profile_says(mini_weights: Path, tmp_path: Path) -
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     told = done.stdout + done.stderr
     assert done.returncode == 0, told
-    planned = set(re.findall(r"wildcards: profile=smoke, run=(\S+)", told))
-    assert planned == {run.run_id for run in grid} - {finished}
+    planned = set(re.findall(r"wildcards: place=smoke/(\S+)", told))
+    assert planned == {run.run_id for run in grid} - {done_before.name}
 
 
 def test_the_grid_gives_the_notebook_parameters_it_has() -> None:
     snakefile = (ROOT / "workflow" / "Snakefile").read_text()
     given = set(re.findall(r"-p (\w+)=", snakefile))
-    assert given == {"profile", "method", "label", "fraction", "seed"}
+    assert given == {"profile", "method", "label", "fraction", "seed", "results", "work"}
     assert given <= set(papermill.inspect_notebook(str(ROOT / "notebooks" / "experiment.ipynb")))
