@@ -128,6 +128,7 @@ class RunConfig(Run):
         if loss not in LOSSES:
             raise SettingsError(f"loss is {loss!r}; {nearest(loss, LOSSES)}")
         return loss
+
     tuning: Literal["val"] | None = later()  # "val": `instances` is only where `study.tuning` starts from
 
     @model_validator(mode="after")

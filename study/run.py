@@ -22,6 +22,7 @@ from allinsam_core.data import fractions
 from allinsam_core.data.case import Case, Split
 from allinsam_core.data.root import resolved
 from allinsam_core.learning import threshold
+from allinsam_core.learning.instances import InstanceSettings
 from allinsam_core.learning.method import Method
 from allinsam_core.metrics import instance, pixel
 from allinsam_core.settings import SettingsError
@@ -121,9 +122,10 @@ def perform(
         learned = method.fit(given.train, given.val, scratch) if given.train else {}
     with watch.measure("predict"):
         cut = chosen_threshold(config, method, given.val)
-        rows = score(config, method, given, cut, scratch / "maps" if maps else None)
+        parting = chosen_instances(config, method, given.val, given.train, cut)
+        rows = score(config, method, given, cut, parting, scratch / "maps" if maps else None)
     method.save(scratch / "trained.safetensors", config.base_weights, {"run": config.run_id})
-    about = record(config, method, given.images, given.train, learned, watch, cut, **given.about)
+    about = record(config, method, given.images, given.train, learned, watch, cut, parting, **given.about)
     return records.save(about, resolved(results) / config.place, rows=rows)
 
 
@@ -178,14 +180,36 @@ def chosen_threshold(config: Run, method: Method, val: Sequence[Case]) -> float:
     return threshold.choose((method.predict(method.given(case)), case.mask) for case in shown)
 
 
-def score(config: Run, method: Method, given: Task, cut: float = 0.5, maps: Path | None = None) -> pd.DataFrame:
+def chosen_instances(
+    config: Run, method: Method, val: Sequence[Case], train: Sequence[Case], cut: float = 0.5
+) -> InstanceSettings:
+    """How nuclei are parted: as configured, or what `tuning` makes of it on validation and as many training images."""
+    if getattr(config, "tuning", None) is None:
+        return config.instances
+
+    def examples(cases: Sequence[Case]) -> list[Example]:
+        shown = tqdm(cases, desc="choosing how nuclei are parted", disable=None)
+        return [Example(method.maps_of(case, cut), case.instances, case.spacing) for case in shown]
+
+    return tuned(examples(val), examples(train[: len(val)]), config.instances)
+
+
+def score(
+    config: Run,
+    method: Method,
+    given: Task,
+    cut: float = 0.5,
+    parting: InstanceSettings | None = None,
+    maps: Path | None = None,
+) -> pd.DataFrame:
     """Predict and score every image: one row per image, every metric under its own name.
 
-    cut: nucleus from this probability on. maps: a folder to keep 8-bit probability maps in.
+    cut: nucleus from this probability on. parting: how nuclei are parted, by default as configured. maps: a folder to
+    keep 8-bit probability maps in.
     """
     rows: list[dict[str, Any]] = []
     for case in tqdm(given.scored, desc="scoring", disable=None):
-        prob, found = method.segment(case, config.instances, cut)
+        prob, found = method.segment(case, parting or config.instances, cut)
         given.seen(case, prob)
         if maps is not None:
             maps.mkdir(parents=True, exist_ok=True)
@@ -211,11 +235,12 @@ def record(
     learned: dict[str, Any],
     watch: records.Stopwatch,
     cut: float = 0.5,
+    parting: InstanceSettings | None = None,
     **about: Any,
 ) -> dict[str, Any]:
     """The run's record. images: all of the data, by split. train: what was learnt from. learned: what `fit` returned.
 
-    The seconds of `fit`, which count over all restarts, take the place of the watch's.
+    cut, parting: what was chosen, where the configuration asks for a choice. The seconds of `fit`, which count over all restarts, take the place of the watch's.
     """
     learned = dict(learned)
     for kind in ("seconds", "processor_seconds"):
@@ -223,6 +248,8 @@ def record(
     peak = max(records.peak_memory(), learned.pop("peak_memory", 0))
     if getattr(config, "threshold", None) is not None:
         about["threshold"] = cut
+    if parting is not None and getattr(config, "tuning", None) is not None:
+        about["instances_chosen"] = parting.model_dump(mode="json")
     found = records.make(
         config.run_id,
         config.model_dump(mode="json"),

@@ -62,9 +62,13 @@ class Method(ABC):
 
         threshold: the probability that is moved to 0.5 before anything else is done with it.
         """
+        maps = self.maps_of(case, threshold)
+        return maps[0], nuclei(maps, settings, case.spacing)
+
+    def maps_of(self, case: Case, threshold: float = 0.5) -> np.ndarray:
+        """All maps of a case as `segment` parts nuclei by them, the probability with `threshold` moved to 0.5."""
         prob, *distances = self.predict_maps(self.given(case))
-        prob = moved(prob, threshold)
-        return prob, nuclei(np.stack([prob, *distances]), settings, case.spacing)
+        return np.stack([moved(prob, threshold), *distances])
 
     @property
     def network(self) -> nn.Module | None:
