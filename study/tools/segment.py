@@ -21,6 +21,7 @@ from allinsam_core.data.image import read_rgb
 from allinsam_core.learning import instances
 from allinsam_core.learning.adapter import AdaptedSam
 from allinsam_core.learning.infer import probability
+from study.tools import notices
 from study.tools.annotate import overlay
 from study.tools.formats import write_geojson
 from study.tools.spacing import pixel_size
@@ -34,7 +35,9 @@ def segment(
 ) -> None:
     """Find all nuclei of an image: probability, instance map, GeoJSON and a picture."""
     try:
-        typer.echo(run(image, out, spacing, threshold))
+        with notices.shown():
+            told = run(image, out, spacing, threshold)
+        typer.echo(told)
     except (ValueError, OSError) as error:
         typer.echo(f"segment: {error}", err=True)
         raise typer.Exit(2) from error
