@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import shapely
 
+from allinsam_core.data.aperio import enclosed_area, lie_around
 from study.tools.formats.entries import bounds
 
 Sides = tuple[float, float, float, float]
@@ -25,9 +25,7 @@ OLD_KINDS = {  # QuPath before 0.3 said it in the feature's id
 NEVER = ("tma_core", "tile", "root")
 FOUND = ("detection", "cell")
 WHOLE = 0.95  # of the image's width and height
-AROUND = 8  # times the area of each of two objects inside: a region, not a nucleus
-BESIDE = 25  # times the median area of detections, or the area of a single object inside
-MOST_REGIONS = 1000  # the largest objects, of which it is asked what lies inside
+BESIDE = 25  # times the median area of the detections beside it
 
 
 @dataclass(frozen=True)
@@ -82,11 +80,11 @@ def nuclei(objects: Sequence[PathObject], path: Path, shape: tuple[int, int] | N
     """The objects without those that are no nuclei, which a warning names.
 
     Left out are TMA cores, tiles and QuPath's ignored classes (with a "*"); and annotations that have children, span
-    the whole image of `shape` (H, W), lie around much smaller objects, or are 25 times as large as the detections
-    beside them. Raises ValueError where nothing is left.
+    the whole image of `shape` (H, W), lie around much smaller objects (`lie_around`), or are 25 times as large as the
+    detections beside them. Raises ValueError where nothing is left.
     """
     reasons: dict[int, str] = {}
-    rings: dict[int, list[list[Any]]] = {}
+    rings: dict[int, list[np.ndarray]] = {}
     areas: dict[int, list[Sides]] = {}
     for index, thing in enumerate(objects):
         if thing.kind in NEVER:
@@ -96,8 +94,9 @@ def nuclei(objects: Sequence[PathObject], path: Path, shape: tuple[int, int] | N
         elif thing.parent and thing.kind not in FOUND:
             reasons[index] = "has child objects"
         else:
-            rings[index] = thing.polygons(path)
-            areas[index] = [_box([bounds(ring, path, thing.where) for ring in part]) for part in rings[index]]
+            polygons = thing.polygons(path)
+            areas[index] = [_box([bounds(ring, path, thing.where) for ring in part]) for part in polygons]
+            rings[index] = [np.asarray(ring, dtype=float)[:, :2] for part in polygons for ring in part]
     reasons |= _regions(objects, rings, areas, shape)
     kept = [Nucleus(thing, areas[index]) for index, thing in enumerate(objects) if index not in reasons]
     if reasons:
@@ -118,7 +117,7 @@ def _box(boxes: Sequence[Sides]) -> Sides:
 
 def _regions(
     objects: Sequence[PathObject],
-    rings: dict[int, list[list[Any]]],
+    rings: dict[int, list[np.ndarray]],
     areas: dict[int, list[Sides]],
     shape: tuple[int, int] | None,
 ) -> dict[int, str]:
@@ -128,7 +127,7 @@ def _regions(
     numbers = np.array(list(areas))
     sides = np.array([_box(boxes) for boxes in areas.values()])
     extent = sides[:, 2:] - sides[:, :2]
-    size = np.array([sum(polygon.area for polygon in _polygons(rings[number])) for number in areas])
+    size = np.array([sum(map(enclosed_area, rings[number])) for number in areas])
     found = np.array([objects[number].kind in FOUND for number in numbers])
     reasons: dict[int, str] = {}
     if shape is not None:
@@ -137,22 +136,5 @@ def _regions(
     if found.any():
         large = (size > BESIDE * np.median(size[found])) & ~found
         reasons |= {int(n): f"much larger than the {found.sum()} detections" for n in numbers[large]}
-    left = [k for k in np.argsort(-size)[:MOST_REGIONS] if not found[k] and int(numbers[k]) not in reasons]
-    for k in left:
-        inside = (sides[:, :2] >= sides[k, :2]).all(axis=1) & (sides[:, 2:] <= sides[k, 2:]).all(axis=1)
-        inside &= size * AROUND <= size[k]
-        if inside.any():
-            inside[inside] = _contains(rings[int(numbers[k])], (sides[inside, :2] + sides[inside, 2:]) / 2)
-        if inside.sum() >= 2 or (size[inside] * BESIDE <= size[k]).any():
-            reasons[int(numbers[k])] = f"lies around {inside.sum()} much smaller ones"
-    return reasons
-
-
-def _contains(areas: list[list[Any]], points: np.ndarray) -> np.ndarray:
-    """(N,) bool: which of the points (N, 2) XY lie inside one of the areas."""
-    return np.any([shapely.contains_xy(polygon, points) for polygon in _polygons(areas)], axis=0)
-
-
-def _polygons(areas: list[list[Any]]) -> list[shapely.Polygon]:
-    """Each exterior ring of the areas, as polygon."""
-    return [shapely.Polygon(np.asarray(ring, dtype=float)[:, :2]) for area in areas for ring in area]
+    around = lie_around([max(rings[number], key=enclosed_area) for number in areas]) & ~found
+    return reasons | {int(n): "lies around much smaller ones" for n in numbers[around]}
