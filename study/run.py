@@ -240,7 +240,8 @@ def record(
 ) -> dict[str, Any]:
     """The run's record. images: all of the data, by split. train: what was learnt from. learned: what `fit` returned.
 
-    cut, parting: what was chosen, where the configuration asks for a choice. The seconds of `fit`, which count over all restarts, take the place of the watch's.
+    cut, parting: what was chosen, where the configuration asks for a choice. The seconds of `fit`, which count over
+    all restarts, take the place of the watch's.
     """
     learned = dict(learned)
     for kind in ("seconds", "processor_seconds"):

@@ -17,6 +17,7 @@ from allinsam_core.annotation.merge import merge
 from allinsam_core.annotation.predict import BoxAnnotator, default_field
 from allinsam_core.atomic import replacing
 from allinsam_core.data.image import read_rgb
+from study.tools import notices
 from study.tools.formats import Boxes, read_boxes, write_geojson, write_imagej
 from study.tools.formats.imagej import FARTHEST
 from study.tools.spacing import pixel_size
@@ -35,7 +36,9 @@ def annotate(
 ) -> None:
     """Turn boxes into nuclei with SAM: instance map, GeoJSON, ImageJ ROIs, provenance table and a picture."""
     try:
-        for line in run(image, boxes, out, spacing, model, checkpoint, multimask):
+        with notices.shown():
+            lines = run(image, boxes, out, spacing, model, checkpoint, multimask)
+        for line in lines:
             typer.echo(line)
     except (ValueError, OSError) as error:
         typer.echo(f"annotate: {error}", err=True)
@@ -57,7 +60,9 @@ def run(
     """
     pixels = read_rgb(image)
     spacing = pixel_size(image, spacing)
-    prompts = read_boxes(boxes, (pixels.shape[0], pixels.shape[1]), image.name)
+    prompts = read_boxes(boxes, (pixels.shape[0], pixels.shape[1]), str(image.resolve()))
+    if not len(prompts):
+        raise ValueError(f"{boxes}: holds no boxes for {image.name}, expected at least one")
     sam = _model(model, checkpoint)
     annotator = BoxAnnotator(sam, default_field(sam, spacing), multimask=multimask)
     masks = annotator.annotate(pixels, prompts.xyxy, str(boxes))

@@ -16,6 +16,7 @@ from allinsam_core.data.root import data_root
 from study.molecular import inhouse
 from study.tools import check as checking
 from study.tools import fetch as fetching
+from study.tools import notices
 
 app = typer.Typer(no_args_is_help=True, help="What the study takes from elsewhere: list, fetch, check.")
 
@@ -93,7 +94,8 @@ def check_inhouse(
     folder: Annotated[Path, typer.Argument(help="Your PAS and IF patches, laid out as `bring your own slides` says.")],
 ) -> None:
     """Say what a folder of your own slides still lacks, one line each; status 1 when it lacks anything."""
-    problems = inhouse.check(folder)
+    with _plain_errors(), notices.shown():
+        problems = inhouse.check(folder)
     for problem in problems:
         typer.echo(problem)
     typer.echo(f"{folder}: {len(problems)} problem(s)" if problems else f"{folder}: ready")

@@ -14,7 +14,7 @@ import numpy as np
 import typer
 
 from allinsam_core.metrics import instance, pixel
-from study.tools import kinds, maps
+from study.tools import kinds, maps, notices
 from study.tools.pairs import find
 
 Instances = Callable[[np.ndarray, float], np.ndarray]
@@ -108,9 +108,10 @@ def command(
 ) -> None:
     """Score predictions (label map, mask, class map or probability map; png, tif, npy) against the truth."""
     try:
-        result = score(
-            pred, truth, threshold=threshold, kind=kind.value, truth_kind=truth_kind.value, eight_bit=eight_bit
-        )
+        with notices.shown():
+            result = score(
+                pred, truth, threshold=threshold, kind=kind.value, truth_kind=truth_kind.value, eight_bit=eight_bit
+            )
     except ValueError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error

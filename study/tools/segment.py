@@ -21,7 +21,7 @@ from allinsam_core import nuclei as nuclei_of
 from allinsam_core.atomic import replacing
 from allinsam_core.data.image import read_rgb
 from allinsam_core.model import Model, load
-from study.tools import segment_slide
+from study.tools import notices, segment_slide
 from study.tools.annotate import overlay
 from study.tools.formats import export
 from study.tools.formats.nucleus import from_labels
@@ -55,10 +55,13 @@ def segment(
         if unknown := [name for name in further if name not in segment_slide.FORMATS]:
             raise ValueError(f"--also {unknown[0]}: expected some of {', '.join(segment_slide.FORMATS)}")
         if not is_slide(image):
-            typer.echo(run(image, out, spacing, threshold, model, checkpoint, further, device))
+            with notices.shown():
+                said = run(image, out, spacing, threshold, model, checkpoint, further, device)
+            typer.echo(said)
             return
         chosen, formats = cut_at(load(model, checkpoint, device), threshold), (*segment_slide.USUAL, *further)
-        segment_slide.run(image, out, chosen, spacing, formats, whole, skip_unreadable, tell=typer.echo)
+        with notices.shown():
+            segment_slide.run(image, out, chosen, spacing, formats, whole, skip_unreadable, tell=typer.echo)
     except (ValueError, OSError) as error:
         typer.echo(f"segment: {error}", err=True)
         raise typer.Exit(2) from error

@@ -27,14 +27,18 @@ def from_paths(paths: Iterable[np.ndarray], where: str) -> Area | None:
 
 
 def from_coco(segmentation: Any, where: str) -> Area | None:
-    """COCO's "segmentation": a list of flat polygons [x, y, x, y, …], or run lengths. None: there is none."""
+    """COCO's "segmentation": flat polygons [x, y, x, y, …], one or a list of them, or run lengths.
+
+    None: there is none, or its run lengths are compressed, so that only the annotation's box is known.
+    """
     if not segmentation:
         return None
     if isinstance(segmentation, dict):
-        return outline(_from_runs(segmentation, where))
+        return None if isinstance(segmentation.get("counts"), str) else outline(_from_runs(segmentation, where))
     try:
-        return from_rings([[np.reshape(ring, (-1, 2))] for ring in segmentation], where)
-    except (TypeError, ValueError) as error:
+        rings = segmentation if isinstance(segmentation[0], list) else [segmentation]
+        return from_rings([[np.reshape(ring, (-1, 2))] for ring in rings], where)
+    except (TypeError, ValueError, KeyError) as error:
         raise ValueError(f"{where}: segmentation is no list of x, y pairs ({error}); export polygons") from error
 
 

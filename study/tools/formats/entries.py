@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from allinsam_core.data.errors import DataError
 from study.tools.formats.outline import Area
 
 MAX_BYTES = 256 * 2**20  # of a file, and of an archive once unpacked
@@ -58,7 +59,11 @@ class Entry:
 def collect(entries: Sequence[Entry], path: Path) -> Boxes:
     """The entries of one file as arrays; too many are an error."""
     at_most(len(entries), path)
-    sides = np.array([e.sides for e in entries], dtype=np.float32).reshape(-1, 4)
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
+        sides = np.array([e.sides for e in entries], dtype=np.float64).reshape(-1, 4).astype(np.float32)
+    if not np.isfinite(sides).all():
+        index = int(np.flatnonzero(~np.isfinite(sides).all(axis=1))[0])
+        raise DataError(f"{path}: box {index} of {len(sides)} is not finite: {entries[index].sides}; expected pixels")
     names, kinds, areas = (tuple(getattr(e, field) for e in entries) for field in ("name", "kind", "area"))
     return Boxes(sides, names, kinds, str(path), areas)
 
@@ -66,18 +71,18 @@ def collect(entries: Sequence[Entry], path: Path) -> Boxes:
 def at_most(count: int, path: Path) -> None:
     """Refuse a file with more entries than `MAX_ENTRIES`."""
     if count > MAX_ENTRIES:
-        raise ValueError(f"{path}: {count:,} entries, expected at most {MAX_ENTRIES:,}; split the file by image")
+        raise DataError(f"{path}: {count:,} entries, expected at most {MAX_ENTRIES:,}; split the file by image")
 
 
 def bounds(points: object, path: Path, entry: str) -> tuple[float, float, float, float]:
     """The box around (N, 2) points XY; anything else in `points` is an error that names file and entry."""
     try:
         xy = np.asarray(points, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: {entry}: coordinates are not numbers; expected pairs of x, y") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DataError(f"{path}: {entry}: coordinates are not numbers; expected pairs of x, y") from error
     if xy.ndim != 2 or xy.shape[1] < 2 or len(xy) < 3:
-        raise ValueError(f"{path}: {entry}: coordinates of shape {xy.shape}, expected at least three pairs of x, y")
+        raise DataError(f"{path}: {entry}: coordinates of shape {xy.shape}, expected at least three pairs of x, y")
     if not np.isfinite(xy).all():
-        raise ValueError(f"{path}: {entry}: a coordinate is not finite; expected pixels")
+        raise DataError(f"{path}: {entry}: a coordinate is not finite; expected pixels")
     (x0, y0), (x1, y1) = xy[:, :2].min(axis=0), xy[:, :2].max(axis=0)
     return float(x0), float(y0), float(x1), float(y1)

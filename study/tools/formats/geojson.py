@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -12,7 +13,8 @@ import shapely
 
 from allinsam_core.atomic import replacing
 from study.tools.formats.areas import from_rings
-from study.tools.formats.entries import Boxes, Entry, at_most, bounds, collect
+from study.tools.formats.entries import Boxes, Entry, at_most, collect
+from study.tools.formats.objects import OLD_KINDS, PathObject, nuclei
 from study.tools.formats.outline import outlines
 
 
@@ -30,45 +32,80 @@ def parse(path: Path) -> Any:
         ) from None
 
 
-def boxes(content: Any, path: Path) -> Boxes:
-    """Bounding boxes of the polygons of a FeatureCollection, a list of Features (older QuPath) or one Feature.
+def boxes(content: Any, path: Path, shape: tuple[int, int] | None = None) -> Boxes:
+    """Bounding boxes of the nuclei of a FeatureCollection, a list of Features (older QuPath) or one Feature.
 
-    A QuPath cell counts with its nucleus. The class is the classification's name. A MultiPolygon is one box.
+    Objects inside others (`childObjects`) count too. Regions, TMA cores and tiles are left out with a warning that
+    names them (`objects.nuclei`). A cell counts with its nucleus. A MultiPolygon is one box, a GeometryCollection one
+    for each of its areas. The class is the classification's name. shape: (H, W) of the image, if known.
     """
+    found: list[PathObject] = []
+    planes: set[str] = set()
+    whole_cells = 0
+    for where, feature in _features(content, path):
+        found.append(_object(feature, path, where))
+        geometry = feature.get("geometry")
+        planes.add(json.dumps(geometry.get("plane") if isinstance(geometry, dict) else None, sort_keys=True))
+        whole_cells += found[-1].kind == "cell" and not feature.get("nucleusGeometry")
+    if len(planes - {"null"}) > 1:
+        raise ValueError(
+            f"{path}: objects on several planes {sorted(planes)[:3]}, expected one image; export one plane"
+        )
+    if whole_cells:
+        warnings.warn(f"{path}: {whole_cells} cells without a nucleus: the cell's outline is taken", stacklevel=2)
+    kept = nuclei(found, path, shape)
+    entries = []
+    for nucleus in kept:
+        thing = nucleus.thing
+        for sides, polygons in zip(nucleus.boxes, nucleus.areas, strict=True):
+            area = from_rings(polygons, f"{path}: {thing.where}")
+            entries.append(Entry(sides, thing.name, thing.label, area))
+    return collect(entries, path)
+
+
+def _features(content: Any, path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every feature with its place in the file, parents before children."""
     if isinstance(content, dict) and content.get("type") == "FeatureCollection":
         features = content.get("features")
     else:
         features = [content] if isinstance(content, dict) else content
     if not isinstance(features, list):
         raise ValueError(f"{path}: found {type(content).__name__}, expected a GeoJSON FeatureCollection or COCO file")
-    at_most(len(features), path)
-    return collect([_entry(feature, path, index) for index, feature in enumerate(features)], path)
+    waiting = [(f"feature {index}", feature) for index, feature in enumerate(features)][::-1]
+    count = 0
+    while waiting:
+        at_most(count + len(waiting), path)
+        where, feature = waiting.pop()
+        if not isinstance(feature, dict) or feature.get("type") != "Feature":
+            raise ValueError(f'{path}: {where}: expected an object with "type": "Feature"; is it QuPath\'s GeoJSON?')
+        count += 1
+        yield where, feature
+        waiting += [(f"{where}, child {i}", child) for i, child in enumerate(_children(feature, path, where))][::-1]
 
 
-def _entry(feature: Any, path: Path, index: int) -> Entry:
-    where = f"feature {index}"
-    if not isinstance(feature, dict) or feature.get("type") != "Feature":
-        raise ValueError(f'{path}: {where}: expected an object with "type": "Feature"; is it QuPath\'s GeoJSON?')
-    geometry = feature.get("nucleusGeometry") or feature.get("geometry")
-    kind = geometry.get("type") if isinstance(geometry, dict) else None
-    rings = geometry.get("coordinates") if isinstance(geometry, dict) else None
-    if kind not in {"Polygon", "MultiPolygon"} or not isinstance(rings, list) or not rings:
-        raise ValueError(
-            f"{path}: {where}: geometry is {kind or 'missing'}, expected Polygon or MultiPolygon; "
-            "draw areas, not points or lines"
-        )
-    polygons = rings if kind == "MultiPolygon" else [rings]
-    if not all(isinstance(p, list) and p for p in polygons):
-        raise ValueError(f"{path}: {where}: a polygon without a ring; expected lists of x, y pairs")
-    parts = np.array([bounds(polygon[0], path, where) for polygon in polygons])
-    sides = (*parts[:, :2].min(axis=0), *parts[:, 2:].max(axis=0))
+def _children(feature: dict[str, Any], path: Path, where: str) -> list[Any]:
+    children = feature.get("childObjects") or _properties(feature).get("childObjects") or []
+    if not isinstance(children, list):
+        raise ValueError(f"{path}: {where}: childObjects is {type(children).__name__}, expected a list of features")
+    return children
+
+
+def _properties(feature: dict[str, Any]) -> dict[str, Any]:
     properties = feature.get("properties")
-    properties = properties if isinstance(properties, dict) else {}
+    return properties if isinstance(properties, dict) else {}
+
+
+def _object(feature: dict[str, Any], path: Path, where: str) -> PathObject:
+    properties = _properties(feature)
     label = properties.get("classification", "")
     if isinstance(label, dict):
-        label = label.get("name") or "/".join(map(str, label.get("names", ())))
-    area = from_rings(polygons, f"{path}: {where}")
-    return Entry(sides, str(properties.get("name") or feature.get("id") or ""), str(label or ""), area)
+        names = label.get("names")
+        label = label.get("name") or ("/".join(map(str, names)) if isinstance(names, list) else "")
+    identity = str(feature.get("id") or "")
+    kind = properties.get("objectType") or properties.get("object_type") or OLD_KINDS.get(identity, "")
+    name = properties.get("name") or ("" if identity in OLD_KINDS else identity)
+    geometry = feature.get("nucleusGeometry") or feature.get("geometry")
+    return PathObject(where, str(kind), str(label or ""), str(name), geometry, bool(_children(feature, path, where)))
 
 
 def write_geojson(

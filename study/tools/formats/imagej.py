@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import struct
 import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
@@ -13,6 +11,7 @@ import shapely
 from roifile import ROI_SUBTYPE, ROI_TYPE, ImagejRoi
 
 from allinsam_core.atomic import replacing
+from allinsam_core.data.errors import DataError
 from study.tools.formats.areas import from_paths
 from study.tools.formats.entries import MAX_BYTES, Boxes, Entry, at_most, bounds, collect
 from study.tools.formats.outline import Area, outlines
@@ -20,14 +19,12 @@ from study.tools.formats.outline import Area, outlines
 MAX_ROI_BYTES = 16 * 2**20
 FARTHEST = 60535  # px; ImageJ keeps 16-bit numbers, of which it reads the upper 5,000 as negative
 _OUTLINED = (ROI_TYPE.POLYGON, ROI_TYPE.FREEHAND, ROI_TYPE.TRACED)
-_UNREADABLE = (
-    ValueError, TypeError, LookupError, AssertionError, RuntimeError, OverflowError, MemoryError, struct.error,
-)  # fmt: skip
+_JUNK = {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "icon\r"}  # what file managers leave behind
 
 
 def read_roi(path: Path) -> Boxes:
     """The one box of a .roi file."""
-    return collect([_entry(path.read_bytes(), path, path.stem)], path)
+    return collect([_entry(path.read_bytes(), path, path.stem)[0]], path)
 
 
 def read_zip(path: Path) -> Boxes:
@@ -38,50 +35,55 @@ def read_zip(path: Path) -> Boxes:
             at_most(len(members), path)
             total = sum(m.file_size for m in members)
             if total > MAX_BYTES:
-                raise ValueError(
+                raise DataError(
                     f"{path}: {total:,} bytes unpacked, expected at most {MAX_BYTES:,}; is it a ROI archive?"
                 )
-            entries = []
+            entries: list[Entry] = []
+            places: set[tuple[int, ...]] = set()
             for member in members:
                 with archive.open(member) as file:
                     data = file.read(MAX_ROI_BYTES + 1)
-                entries.append(_entry(data, path, PurePosixPath(member.filename).stem))
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, zlib.error) as error:
-        raise ValueError(f"{path}: not a readable zip archive ({error}); save the ROI set again from ImageJ") from error
+                entry, place = _entry(data, path, PurePosixPath(member.filename).stem)
+                entries.append(entry)
+                places.add(place)
+    except DataError:
+        raise
+    except Exception as error:  # zipfile raises many types for damaged archives
+        raise DataError(f"{path}: not a readable zip archive ({error}); save the ROI set again from ImageJ") from error
+    if len(places - {(0, 0, 0, 0)}) > 1:
+        raise DataError(f"{path}: ROIs on {len(places)} slices of a stack, expected one image; save those of one slice")
     return collect(entries, path)
 
 
 def _is_roi(member: zipfile.ZipInfo, path: Path) -> bool:
-    """Whether a member is a ROI; folders and a Mac's hidden files are not, anything else is an error."""
+    """Whether a member is a ROI; folders and the hidden files of file managers are not, anything else is an error."""
     name = PurePosixPath(member.filename.replace("\\", "/"))
     if name.is_absolute() or ".." in name.parts or ":" in member.filename:
-        raise ValueError(f"{path}: member {member.filename!r} points outside the archive; expected plain names")
-    if member.is_dir() or name.parts[0] == "__MACOSX" or name.name.startswith("."):
+        raise DataError(f"{path}: member {member.filename!r} points outside the archive; expected plain names")
+    if member.is_dir() or name.name.startswith(".") or _JUNK & {part.lower() for part in name.parts}:
         return False
     if name.suffix.lower() != ".roi":
-        raise ValueError(f"{path}: member {member.filename!r}, expected .roi files only; save the set from ImageJ")
+        raise DataError(f"{path}: member {member.filename!r}, expected .roi files only; save the set from ImageJ")
     if member.flag_bits & 1:
-        raise ValueError(f"{path}: member {member.filename!r} is encrypted, expected a plain archive")
+        raise DataError(f"{path}: member {member.filename!r} is encrypted, expected a plain archive")
     return True
 
 
-def _entry(data: bytes, path: Path, label: str) -> Entry:
+def _entry(data: bytes, path: Path, label: str) -> tuple[Entry, tuple[int, ...]]:
+    """A ROI's box, and its place in a stack: position, channel, slice and frame, 0 where it belongs to all."""
     where = f"ROI {label!r}"
     if len(data) > MAX_ROI_BYTES:
-        raise ValueError(f"{path}: {where}: more than {MAX_ROI_BYTES:,} bytes, expected one outline")
+        raise DataError(f"{path}: {where}: more than {MAX_ROI_BYTES:,} bytes, expected one outline")
     try:
         roi = ImagejRoi.frombytes(data)
         sides = _sides(roi, path, where)
         area = from_paths(roi.coordinates(multi=True), f"{path}: {where}")
-    except _Unsuitable:
+    except DataError:
         raise
-    except _UNREADABLE as error:
-        raise ValueError(f"{path}: {where}: not a readable ImageJ ROI ({error}); save it again from ImageJ") from error
-    return Entry(sides, roi.name or label, f"group {roi.group}" if roi.group else "", area)
-
-
-class _Unsuitable(ValueError):
-    """A ROI that was read but bounds no area."""
+    except Exception as error:  # roifile raises many types for damaged files
+        raise DataError(f"{path}: {where}: not a readable ImageJ ROI ({error}); save it again from ImageJ") from error
+    place = (roi.position, roi.c_position, roi.z_position, roi.t_position)
+    return Entry(sides, roi.name or label, f"group {roi.group}" if roi.group else "", area), place
 
 
 def _sides(roi: ImagejRoi, path: Path, where: str) -> tuple[float, float, float, float]:
@@ -96,7 +98,7 @@ def _sides(roi: ImagejRoi, path: Path, where: str) -> tuple[float, float, float,
             return roi.xd, roi.yd, roi.xd + roi.widthd, roi.yd + roi.heightd
         return float(roi.left), float(roi.top), float(roi.right), float(roi.bottom)
     found = roi.subtype.name if roi.subtype > 0 else roi.roitype.name
-    raise _Unsuitable(f"{path}: {where} is a {found.lower()}, expected a rectangle, oval, polygon or freehand area")
+    raise DataError(f"{path}: {where} is a {found.lower()}, expected a rectangle, oval, polygon or freehand area")
 
 
 def write_imagej(path: Path | str, instances: np.ndarray, names: Sequence[str] | None = None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,76 @@ def test_regions_with_too_few_vertices_are_counted_and_reported(tmp_path: Path) 
     with pytest.warns(UserWarning, match=r"case\.xml: 2 of 3 regions"):
         found = aperio.read(path)
     assert (len(found.regions), found.skipped, found.spacing) == (1, 2, 0.25)
+
+
+def region(points: list[tuple[float, float]], **attributes: str) -> str:
+    vertices = "".join(f'<Vertex X="{x}" Y="{y}"/>' for x, y in points)
+    return f"<Region {' '.join(f'{k}={v!r}' for k, v in attributes.items())}><Vertices>{vertices}</Vertices></Region>"
+
+
+def layers(*contents: str) -> str:
+    inner = "".join(f"<Annotation><Regions>{content}</Regions></Annotation>" for content in contents)
+    return f"<Annotations>{inner}</Annotations>"
+
+
+def square(left: float, top: float, side: float) -> list[tuple[float, float]]:
+    return [(left, top), (left + side, top), (left + side, top + side), (left, top + side)]
+
+
+def areas(folder: Path, text: str, shape: tuple[int, int] = (120, 120)) -> list[int]:
+    """Pixels of label 1, 2, … in order."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        labels = aperio.rasterise(aperio.read(written(folder, text)), shape)
+    return np.bincount(labels.ravel())[1:].tolist()
+
+
+def test_a_negative_region_is_a_hole_in_what_lies_around_it(tmp_path: Path) -> None:
+    hole = region(square(21, 21, 10), NegativeROA="1")
+    around, beside, within = region(square(11, 11, 40)), region(square(60, 11, 10)), region(square(23, 23, 4))
+    assert areas(tmp_path, layers(around + hole)) == [40**2 - 10**2]
+    assert areas(tmp_path, layers(hole + beside + around)) == [10**2, 40**2 - 10**2]
+    assert areas(tmp_path, layers(region(square(21, 21, 12)) + region(square(25, 25, 2), NegativeROA="1"))) == [140]
+    labels = areas(tmp_path, layers(region(square(17, 17, 18)) + hole + within))  # a nucleus in the hole stays
+    assert labels == [18**2 - 10**2, 4**2]
+
+
+@pytest.mark.parametrize("around", [square(1, 1, 119), [(1, 1), (119, 1), (119, 119), (60, 110), (1, 119)]])
+def test_outlines_of_regions_are_left_out(tmp_path: Path, around: list[tuple[float, float]]) -> None:
+    nuclei = region(square(11, 11, 20)) + region(square(41, 11, 20))
+    for text in (layers(region(around), nuclei), layers(nuclei, region(around)), layers(region(around) + nuclei)):
+        assert areas(tmp_path, text) == [400, 400]
+        with pytest.warns(UserWarning, match=r"case\.xml: 1 of 3 regions lie around others"):
+            aperio.read(written(tmp_path, text))
+    assert areas(tmp_path, layers(region(square(1, 1, 119)), region(square(11, 11, 20)))) == [400]
+
+
+def test_nuclei_around_one_another_stay(tmp_path: Path) -> None:
+    assert areas(tmp_path, layers(region(square(11, 11, 6)) + region(square(9, 9, 20)))) == [36, 364]
+
+
+def test_ellipses_and_rectangles_of_two_vertices(tmp_path: Path) -> None:
+    corners = [(11.0, 11.0), (51.0, 31.0)]
+    found = areas(tmp_path, layers(region(corners, Type="2") + region(square(61, 61, 20), Type="0")))
+    assert found[0] == pytest.approx(np.pi * 20 * 10, rel=0.02)
+    assert found[1] == 400
+    assert areas(tmp_path, layers(region(corners, Type="1"))) == [800]
+    four = region([(11, 11), (51, 11), (51, 31), (11, 31)], Type="2")
+    assert areas(tmp_path, layers(four))[0] == pytest.approx(np.pi * 20 * 10, rel=0.02)
+
+
+def test_arrows_and_rulers_outline_nothing(tmp_path: Path) -> None:
+    lines = "".join(region([*square(5, 5, 30)][:n], Type=kind) for n, kind in ((2, "3"), (4, "4"), (3, "3")))
+    path = written(tmp_path, layers(lines + region(square(11, 11, 20))))
+    with pytest.warns(UserWarning, match=r"3 of 4 regions have < 3 vertices or are arrows or rulers"):
+        found = aperio.read(path)
+    assert (len(found.regions), found.skipped) == (1, 3)
+
+
+def test_an_implausible_pixel_size_is_not_taken(tmp_path: Path) -> None:
+    for stated, spacing in (("0.25", 0.25), ("250", None), ("-1", None), ("nan", None), ("", None)):
+        text = xml(SQUARE).replace('"0.25"', f'"{stated}"')
+        assert aperio.read(written(tmp_path, text)).spacing == spacing
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 import warnings
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -224,7 +226,10 @@ def test_sparse_tiles_are_named(tmp_path: Path) -> None:
 
 
 def test_too_large_pictures_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    Image.fromarray(np.zeros((14_000, 14_000), bool)).save(tmp_path / "large.png")
+    Image.fromarray(RGB).save(tmp_path / "large.png")
+    data = (tmp_path / "large.png").read_bytes()
+    header = b"IHDR" + struct.pack(">II", 14_000, 14_000) + data[24:29]  # a header that claims so many
+    (tmp_path / "large.png").write_bytes(data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:])
     with pytest.raises(DataError, match=r"large\.png: Image size .*196000000 .*; expected at most 179 Mpx"):
         read_rgb(tmp_path / "large.png")
     monkeypatch.setattr("allinsam_core.data.image.MOST_PIXELS", 1000)

@@ -11,6 +11,7 @@ import pytest
 import tifffile
 import torch
 import typer
+from PIL import Image
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
@@ -111,3 +112,34 @@ def test_a_box_outside_the_image_is_named(folder: Path, weights: Path) -> None:
     )
     assert code == 2
     assert "box 0 of 1 [5, 5, 500, 30] leaves the image" in told
+
+
+def test_what_was_changed_on_the_way_is_noted(folder: Path, weights: Path) -> None:
+    """A turned image, a box over the edge: done as documented, and said in one line each."""
+    picture = Image.open(folder / "tile.png")
+    exif = Image.Exif()
+    exif[274] = 6
+    picture.save(folder / "turned.jpg", exif=exif)
+    (folder / "edge.csv").write_text("x0,y0,x1,y1\n-0.5,5,30,30\n")
+    given = ("--boxes", folder / "edge.csv", "--out", folder / "o", "--checkpoint", weights, "--spacing", 0.25)
+    code, told = call(folder / "turned.jpg", *given)
+    assert code == 0, told
+    notes = [line for line in told.splitlines() if line.startswith("note: ")]
+    assert len(notes) == 2
+    assert "turned.jpg: Orientation is 6" in notes[0]
+    assert "edge.csv: 1 boxes up to a pixel over the edge are clipped" in notes[1]
+    assert tifffile.imread(folder / "o" / "turned_instances.tif").shape == (160, 120)
+
+
+@pytest.mark.parametrize("spacing", [0.00025, 250, "nan", "inf"])
+def test_an_implausible_spacing_is_refused_before_anything_is_computed(folder: Path, spacing: float | str) -> None:
+    code, told = call(folder / "tile.tif", "--boxes", folder / "b.csv", "--out", folder / "o", "--spacing", spacing)
+    assert code == 2
+    assert "not plausible for a microscope" in told
+
+
+def test_no_boxes_are_an_error(folder: Path, weights: Path) -> None:
+    (folder / "none.csv").write_text("x0,y0,x1,y1\n")
+    code, told = call(folder / "tile.tif", "--boxes", folder / "none.csv", "--out", folder / "o")
+    assert code == 2
+    assert "none.csv: holds no boxes for tile.tif" in told
