@@ -88,9 +88,7 @@ def collect(results: Path, profile: str, arm: str = "table1") -> pd.DataFrame:
         own = pd.read_csv(path.with_name("rows.csv"))
         frames.append(own.assign(**place, run=record["run_id"], simulated=record["simulated"]))
     if not frames:
-        raise NotRun(
-            f"{results / profile / arm}: no finished run; `make study-table1 PROFILE={profile}` makes them"
-        )
+        raise NotRun(f"{results / profile / arm}: no finished run; `make study-table1 PROFILE={profile}` makes them")
     return pd.concat(frames, ignore_index=True)
 
 
