@@ -11,6 +11,8 @@ runs = $(shell grep -s '$(1)' study/profiles/$(PROFILE).yaml)
 EXTRA := $(if $(call runs,kind: nnunet),$(NNUNET)) $(if $(call runs,encoder: bert),$(BERT))
 # the smoke study's runs belong to the code that made them: after an update they are done again
 SMOKE := results/smoke/.code
+# the notebooks that are pages of the book
+PAGES = $(shell sed -n 's,.*file: runs/,,p' book/_toc.yml)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)
 
@@ -41,9 +43,7 @@ book: $(STAMP) ## Install, run the smoke study, build the book
 	@echo "The book: $(CURDIR)/book/_build/html/index.html   (make serve opens it on a local port)"
 
 pages: $(STAMP) ## Build the book from the results that are there
-	printf '%s\n' mocl learning experiment annotation refinement table3 table2 | OMP_NUM_THREADS=1 xargs -P 2 -I NAME \
-	  python -m study.tools.notebook run notebooks/NAME.ipynb book/runs/NAME.ipynb
-	python -m study.tools.notebook run notebooks/table1.ipynb book/runs/table1.ipynb -p execute=false -p profile=$(if $(wildcard results/mini/table1/*/run.json),mini,smoke)
+	OMP_NUM_THREADS=1 python -m study.tools.notebook pages $(PAGES)
 	allinsam book generate
 	jupyter-book build book -W -n --keep-going
 	allinsam book check book/_build/html
@@ -53,7 +53,7 @@ study: $(STAMP) $(EXTRA) ## Run a whole profile, resumable: make study PROFILE=s
 	snakemake -s workflow/Snakefile --profile workflow/profiles/local --config profile=$(PROFILE)
 
 study-table1: $(STAMP) ## The molecular arm (Table 1), resumable: make study-table1 PROFILE=smoke|mini|paper
-	python -m study.tools.notebook run notebooks/table1.ipynb work/$(PROFILE)/table1.ipynb -p profile=$(PROFILE)
+	python -m study.tools.notebook run notebooks/molecular.ipynb work/$(PROFILE)/molecular.ipynb -p profile=$(PROFILE)
 
 test: $(STAMP) ## Run the tests
 	pytest

@@ -11,7 +11,8 @@ from typing import Literal
 import pandas as pd
 
 from allinsam_core.metrics.stats import Interval, bootstrap_mean
-from study import label_noise, tables
+from study import label_noise
+from study import results as tables
 from study.molecular import table1
 
 Verdict = Literal["held", "held in part", "undecided", "did not hold", "not run"]

@@ -10,7 +10,7 @@ import pandas as pd
 
 from allinsam_core.metrics.stats import Interval, clustered_bootstrap_mean
 from study import records
-from study.tables import NotRun
+from study.results import NotRun
 
 METRIC = "dice"
 SOURCES = {

@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 from myst_nb import glue
 
 from allinsam_core.metrics.stats import Interval
-from study.tables import NotRun
+from study.results import NotRun
 
 WIDTH = 5.2  # inches of a figure: legible on a phone
 
@@ -167,7 +167,8 @@ def table(key: str, frame: pd.DataFrame, data: pd.DataFrame | None = None, text:
     """
     shown = frame.rename(columns=_markup).map(lambda cell: _markup(str(cell)))
     body = shown.to_html(index=False, escape=False, border=0, classes=f"table text-{text}", justify="unset")
-    csv = (frame.map(lambda cell: _plain(str(cell))) if data is None else data).to_csv(index=False, lineterminator="\n")
+    data = frame.rename(columns=_plain).map(lambda cell: _plain(str(cell))) if data is None else data
+    csv = data.to_csv(index=False, lineterminator="\n")
     foot = f'<a download="{key}.csv" href="data:text/csv;charset=utf-8,{quote(csv)}">Download as CSV</a>'
     if again:
         foot += f"<details><summary>Reproduce this table</summary>{_markup(again)}</details>"
@@ -185,7 +186,7 @@ _MARKS = (
 
 def _markup(text: str) -> str:
     """Light Markdown as HTML; anything else in it stays text."""
-    text = html.escape(text, quote=False)
+    text = html.escape(text, quote=False).replace(" %", "\u00a0%")
     for mark, shown in _MARKS:
         text = mark.sub(shown, text)
     return text

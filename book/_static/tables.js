@@ -7,6 +7,9 @@ document.addEventListener("DOMContentLoaded", () => {
     const rows = [...body.rows];
     heads.forEach((head, column) => makeSortable(head, column, heads, body, rows));
     if (rows.length > 30) addFilter(box, heads, rows);
+    const mark = () => box.classList.toggle("more", box.scrollLeft + box.clientWidth < box.scrollWidth - 1);
+    new ResizeObserver(mark).observe(box);
+    box.addEventListener("scroll", mark);
   }
 });
 

@@ -10,27 +10,18 @@ from typing import Any
 
 import matplotlib as mpl
 
-from study import tables
 from study.pages import (
     api_page,
     audit_page,
-    choice_page,
-    claims_page,
-    control_page,
     deepliif_page,
     diagrams,
     geometry_page,
     layers,
     mini_sam_page,
     noise_page,
-    provenance_page,
     recipes_page,
     rivals_page,
-    side_pages,
-    table1_page,
-    table2_page,
     table3_page,
-    threshold_page,
     worth_page,
 )
 from study.pages.fragments import PALETTES, Draw, Fragments, Palette
@@ -46,21 +37,9 @@ SECTIONS: tuple[Section, ...] = (
     recipes_page.fragments,
     rivals_page.fragments,
     worth_page.fragments,
-    table1_page.fragments,
     deepliif_page.fragments,
-    partial(table3_page.fragments, profile="mini", without=tables.TABLE2_ONLY),
-    control_page.fragments,
-    claims_page.fragments,
-    table2_page.fragments,
-    threshold_page.fragments,
-    threshold_page.chosen,
-    choice_page.fragments,
-    side_pages.ablation,
-    side_pages.longer,
-    side_pages.draws,
     partial(table3_page.fragments, profile="smoke"),
     noise_page.fragments,
-    provenance_page.fragments,
 )
 NUMBERS = "numbers.json"
 

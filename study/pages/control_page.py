@@ -7,7 +7,8 @@ from itertools import product
 from pathlib import Path
 from statistics import mean
 
-from study import records, tables
+from study import records
+from study import results as tables
 from study.pages.fragments import Fragments, markdown_table, score, signed, table_block, with_interval
 
 ADAPTER = "allinsam"

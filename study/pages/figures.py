@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from skimage.segmentation import find_boundaries
 
 from allinsam_core.data.case import Case
-from study import tables
+from study import results as tables
 from study.pages.fragments import LIGHT, Palette
 
 WIDTH = 4.8  # inches, legible on a phone

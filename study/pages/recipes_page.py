@@ -10,7 +10,7 @@ import pandas as pd
 
 from study.pages import control_page
 from study.pages.fragments import Fragments, markdown_table, score
-from study.tables import fraction_name
+from study.results import fraction_name
 
 SHARES = (1.0, 0.04, 0.005)
 

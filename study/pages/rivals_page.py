@@ -8,8 +8,8 @@ import torch
 
 from study import config
 from study.pages.fragments import Fragments, markdown_table
+from study.results import METHOD_NAMES
 from study.rivals import lvit, lvit_text, xie
-from study.tables import METHOD_NAMES
 
 RIVALS = ("lvit", "lvit_oracle", "xie", "resunet")
 

@@ -7,7 +7,8 @@ from functools import partial
 from pathlib import Path
 from statistics import mean
 
-from study import records, tables
+from study import records
+from study import results as tables
 from study.pages import figures
 from study.pages.fragments import (
     Draw,
@@ -20,7 +21,7 @@ from study.pages.fragments import (
     stacked,
     table_block,
 )
-from study.tables import METHOD_NAMES, TABLE3_METRICS, Cell, Row, fraction_name
+from study.results import METHOD_NAMES, TABLE3_METRICS, Cell, Row, fraction_name
 
 
 def fragments(results: Path, profile: str = "mini", without: Collection[str] = ()) -> Fragments:

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from allinsam_core.metrics.stats import Interval, bootstrap_mean, clustered_bootstrap_mean
-from study import tables
+from study import results as tables
 from study.pages.figures import COLOURS, MARKERS, WIDTH
 from study.pages.fragments import (
     Fragments,

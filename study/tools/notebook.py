@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any
 
 import papermill
 import typer
 import yaml
+from papermill.exceptions import PapermillException
 
 app = typer.Typer(help="Run the study's notebooks.", no_args_is_help=True)
 
@@ -58,6 +61,31 @@ def command(
     except UndeclaredParameter as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from error
+
+
+@app.command("pages")
+def pages_command(
+    names: list[str],
+    notebooks: Annotated[Path, typer.Option(help="Where NAME.ipynb is.")] = Path("notebooks"),
+    out: Annotated[Path, typer.Option(help="Where the executed ones go.")] = Path("book/runs"),
+    jobs: Annotated[int, typer.Option(help="How many at a time.")] = 2,
+) -> None:
+    """Execute the notebooks that are pages of the book, several at a time, as they are."""
+
+    def execute(name: str) -> str | None:
+        started = time.monotonic()
+        try:
+            run(notebooks / f"{name}.ipynb", out / f"{name}.ipynb", {})
+        except (OSError, PapermillException) as error:
+            return f"{notebooks / name}.ipynb: {error}"
+        typer.echo(f"{name}: {time.monotonic() - started:.0f} s")
+        return None
+
+    with ThreadPoolExecutor(jobs) as pool:
+        failed = [error for error in pool.map(execute, names) if error]
+    for error in failed:
+        typer.echo(error, err=True)
+    raise typer.Exit(1 if failed else 0)
 
 
 if __name__ == "__main__":

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from study import records
 from study import results as tables
 from study.audit.published import table3 as published
-from study.pages import table3_page
-from study.pages.fragments import PALETTES
 
 WriteRun = Callable[..., Path]
 
@@ -99,10 +98,10 @@ def test_what_runs_cost(write_run: WriteRun, tmp_path: Path) -> None:
 
 def test_no_finished_run_says_what_to_run(write_run: WriteRun) -> None:
     results = write_run("unet", 1.0, 0, {"a": 0.7})
-    with pytest.raises(ValueError, match=r"smoke: no finished run; `make study PROFILE=smoke`"):
+    with pytest.raises(tables.NotRun, match=r"smoke: no finished run; `make study PROFILE=smoke`"):
         tables.collect(results, "smoke")
     next(results.glob("mini/*/run.json")).unlink()
-    with pytest.raises(ValueError, match="mini: no finished run"):
+    with pytest.raises(tables.NotRun, match="mini: no finished run"):
         tables.collect(results, "mini")
 
 
@@ -125,49 +124,19 @@ def test_names_of_fractions() -> None:
     assert [tables.trained_on(data, "weak") for data in ("4 %", "none")] == ["4 %, weak", "none"]
 
 
-# ---- what the book substitutes
+def test_the_validation_that_chose_the_weights_counts(write_run: WriteRun) -> None:
+    (path,) = (write_run("unet", 1.0, 0, {"a": 0.7}) / "mini").glob("*/run.json")
+    record = records.read(path)
+    assert tables.validation_dice(record) == 0.6
+    record["training"]["best"] = 5
+    assert tables.validation_dice(record) == 0.4
 
 
-@pytest.fixture
-def study(write_run: WriteRun) -> Path:
-    for seed in (0, 1):
-        for fraction in (1.0, 0.005):
-            write_run("allinsam", fraction, seed, {"a": 0.78, "b": 0.88})
-    write_run("allinsam", 1.0, 0, {"a": 0.5, "b": 0.6}, label="weak")
-    write_run("boxes", 0.0, 0, {"a": 0.9, "b": 0.9})  # of Table 2's page
-    return write_run("zeroshot", 0.0, 0, {"a": 0.5, "b": 0.6})
-
-
-def test_the_pages_numbers_tables_and_figures(study: Path) -> None:
-    part = table3_page.fragments(study, "mini", without=tables.TABLE2_ONLY)
-    assert part.numbers["mini:runs"] == "7"
-    assert part.numbers["mini:images"] == "2"
-    assert part.numbers["mini:seeds"] == "2"
-    assert part.numbers["mini:peak_gib"] == "3.0"
-    assert part.numbers["mini:allinsam:complete:1:dice"] == "0.830"
-    assert part.numbers["mini:zeroshot:complete:0:aji_kumar"] == "0.550"
-    complete = part.tables["mini_table3_complete"].splitlines()
-    assert len(complete) == 2 + 3  # header and rule; two amounts of data and the untrained
-    assert "0.8254" in complete[2]
-    assert "0.7816" in complete[3]
-    assert "paper" not in complete[4]
-    assert complete[2].rstrip(" |").endswith("2 × 2")
-    assert "0.8246" in part.tables["mini_table3_weak"]
-    assert "`aji_kumar`" in part.tables["mini_instances_complete"]
-    assert part.tables["mini_table3_weak"] in part.tables["mini_weak"]
-    assert "themed-figure} ../_generated/mini_dice_weak\n" in part.tables["mini_weak"]
-    assert {"mini_dice", "mini_dice_weak", "mini_per_image"} == part.figures.keys()
-    for draw in part.figures.values():
-        for palette in PALETTES:
-            assert all(axes.get_xlabel() for axes in draw(palette).axes)
-
-
-def test_weak_labels_not_run_are_said_so(write_run: WriteRun) -> None:
-    part = table3_page.fragments(write_run("unet", 1.0, 0, {"a": 0.7, "b": 0.8}), "mini")
-    assert "make study PROFILE=mini" in part.tables["mini_weak"]
-    assert "mini_dice_weak" not in part.figures
-
-
-def test_a_profile_without_runs_raises(study: Path) -> None:
-    with pytest.raises(ValueError, match="no finished run"):
-        table3_page.fragments(study, "smoke")
+def test_leads_are_paired_on_the_seeds_that_both_have(write_run: WriteRun) -> None:
+    write_run("allinsam", 1.0, 0, {"x": 0.8, "y": 0.6})
+    write_run("allinsam", 1.0, 1, {"x": 0.1, "y": 0.1})
+    scores = tables.collect(write_run("unet", 1.0, 0, {"x": 0.7, "y": 0.4}), "mini")
+    lead = tables.lead(scores, ("allinsam", "complete"), ("unet", "complete"))
+    assert lead is not None
+    assert (lead.mean, lead.n) == (pytest.approx(0.15), 2)
+    assert tables.lead(scores, ("allinsam", "weak"), ("unet", "complete")) is None

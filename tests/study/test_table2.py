@@ -1,4 +1,4 @@
-"""Table 2 from a results folder written by hand: rows, tests, costs, and pages that stand without results too."""
+"""Table 2 from a results folder written by hand: rows, tests, costs, targets."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import pandas as pd
 import pytest
 
 from allinsam_core.metrics.stats import paired_wilcoxon
-from study import records, table2, tables
-from study.pages import side_pages, table2_figures, table2_page
-from study.pages.fragments import PALETTES
+from study import records, table2
+from study import results as tables
 
 WriteRun = Callable[..., Path]
 IMAGES = [f"i{k}" for k in range(6)]
@@ -126,106 +125,27 @@ def test_looks_that_chose_weights() -> None:
     assert table2.looks({"config": {"method": "otsu"}, "training": {}}) == 0
 
 
-def test_the_page_shows_what_is_there_and_says_what_is_not(results: Path) -> None:
-    part = table2_page.fragments(results)
-    assert (part.numbers["table2:printed"], part.numbers["table2:run"]) == ("14", "6")
-    assert part.numbers["table2:tests"] == "4"
-    complete = part.tables["table2_complete"].splitlines()
-    assert len(complete) == 2 + 10 + 3
-    assert complete[2].startswith("| Xie | All | not run |")
-    assert "quoted 0.7063" in complete[2]
-    assert "**0.525**" in complete[3]
-    assert "quoted 0.6031<br>−0.078" in complete[3]
-    assert "paper 0.8134<br>−0.188 |" in complete[11]
-    assert part.tables["table2_weak"].count("not run") == 3
-    targets = part.tables["table2_targets"].splitlines()[2:]
-    assert [t.rsplit("|", 2)[1].strip() for t in targets] == [
-        "**not reached**",
-        "reached",
-        "**not reached**",
-        "not run",
-    ]
-    assert "−0.100" in targets[2]
-    assert "90 s and 90 s" in targets[2]
-    for palette in PALETTES:
-        (axes,) = part.figures["table2_dice"](palette).axes
-        names = [label.get_text() for label in axes.get_yticklabels()]
-        assert {"All-in-SAM, All", "All-in-SAM, All, weak", "mini-SAM, given the true boxes"} <= set(names)
-        assert "Xie, All" not in names  # neither value
-        assert axes.get_xlabel()
+def targets(results: Path) -> pd.DataFrame:
+    scores = tables.collect(results, "mini")
+    return table2.targets(scores, table2.paired_tests(scores), table2.costs(results, "mini"))
+
+
+def test_targets_are_judged(results: Path) -> None:
+    found = targets(results)
+    assert found["Verdict"].tolist() == ["**not reached**", "reached", "**not reached**", "not run"]
+    assert found["Found"].tolist()[:2] == ["0.750", "0.750"]
+    assert found["Found"][2] == "−0.100, p (Holm) 0.125\ntraining 90 s and 90 s"
+    assert found["Target"][0] == "All-in-SAM, 100 %, complete: `dice` at least 0.80"
 
 
 def test_an_adjusted_p_value_decides_whether_ahead_is_reached(write_run: WriteRun) -> None:
     images = [f"i{k}" for k in range(12)]
     write_run("nnunet", 0.04, 0, dict.fromkeys(images, 0.5))
     results = write_run("allinsam", 0.04, 0, {i: 0.6 + 0.001 * k for k, i in enumerate(images)})
-    assert "| reached |" in table2_page.fragments(results).tables["table2_targets"]
+    assert targets(results)["Verdict"][2] == "reached"
     (path,) = (results / "mini").glob("nnunet*/run.json")
     records.write({**records.read(path), "fit_seconds": 60.0}, path)
-    assert "| reached, but nnU-Net trained for less time |" in table2_page.fragments(results).tables["table2_targets"]
+    assert targets(results)["Verdict"][2] == "reached, but nnU-Net trained for less time"
     write_run("nnunet", 0.005, 0, dict.fromkeys(images, 0.5))  # far ahead on one image, a little behind on the others
     write_run("allinsam", 0.005, 0, {i: 0.9 if k == 0 else 0.5 - 0.001 * k for k, i in enumerate(images)})
-    assert "ahead, not beyond doubt" in table2_page.fragments(results).tables["table2_targets"]
-
-
-# ---- augmentation off, and draws
-
-
-def test_without_runs_the_page_says_how_to_make_them(tmp_path: Path) -> None:
-    assert "make study PROFILE=ablation" in side_pages.ablation(tmp_path).tables["ablation"]
-    assert "make study PROFILE=draws" in side_pages.draws(tmp_path).tables["draws"]
-    assert not side_pages.draws(tmp_path).figures
-
-
-def test_how_much_of_the_gap_is_augmentation(write_run: WriteRun) -> None:
-    for seed in (0, 1):
-        write_run("allinsam", 1.0, seed, ramp(0.8))
-        write_run("unet", 1.0, seed, ramp(0.7))
-        write_run("allinsam", 1.0, seed, ramp(0.75), profile="ablation")
-        results = write_run("unet", 1.0, seed, ramp(0.6), profile="ablation")
-    write_run("unet", 1.0, 2, ramp(0.1))  # a seed without its partner does not count
-    on, off, share = side_pages.ablation(results).tables["ablation"].splitlines()[5:8]
-    assert "**+0.100**<br>[+0.100, +0.100]" in on
-    assert "6 × 2" in on
-    assert "**+0.150**<br>[+0.150, +0.150]" in off
-    assert "**−0.050**<br>[−0.050, −0.050]" in share
-
-
-def test_longer_training_stands_beside_the_profiles_own(write_run: WriteRun) -> None:
-    assert "make study PROFILE=longer" in side_pages.longer(Path("nowhere")).tables["longer"]
-    for seed in (0, 1):
-        write_run("allinsam", 1.0, seed, {"x": 0.8, "y": 0.7})
-        write_run("unet", 1.0, seed, {"x": 0.6, "y": 0.6})
-        write_run("unet", 0.04, seed, {"x": 0.1, "y": 0.1})  # other amounts do not count
-        write_run("allinsam", 1.0, seed, {"x": 0.9, "y": 0.7}, profile="longer")
-        results = write_run("unet", 1.0, seed, {"x": 0.8, "y": 0.8}, profile="longer")
-    lines = side_pages.longer(results).tables["longer"].splitlines()[5:9]
-    own = "| All-in-SAM (mini-SAM) | 100 % |"
-    assert lines[0] == f"{own} ×1 | **0.750**<br>[0.700, 0.800] | – | – | 90 | 2 × 2 |"
-    assert lines[1] == f"{own} ×4 | **0.800**<br>[0.700, 0.900] | – | – | 90 | 2 × 2 |"
-    gaps = "**+0.150**<br>[+0.100, +0.200] | **+0.200**<br>[+0.100, +0.300]"
-    assert lines[2] == f"| U-Net | 100 % | ×1 | **0.600**<br>[0.600, 0.600] | {gaps} | 90 | 2 × 2 |"
-    gaps = "**−0.050**<br>[−0.100, +0.000] | **+0.000**<br>[−0.100, +0.100]"
-    assert lines[3] == f"| U-Net | 100 % | ×4 | **0.800**<br>[0.800, 0.800] | {gaps} | 90 | 2 × 2 |"
-
-
-def test_draws_are_paired_by_seed(write_run: WriteRun) -> None:
-    for seed, (ours, rival) in enumerate([(0.5, 0.4), (0.6, 0.7), (0.7, 0.4)]):
-        write_run("allinsam", 0.005, seed, ramp(ours, 0), profile="draws")
-        results = write_run("unet", 0.005, seed, ramp(rival, 0), profile="draws")
-    results = write_run("allinsam", 0.005, 3, ramp(0.9, 0), profile="draws")
-    part = side_pages.draws(results)
-    text = part.tables["draws"]
-    assert "| All-in-SAM (mini-SAM) | 4 | 0.675 |" in text
-    assert "| U-Net | 3 | 0.500 | 0.173 | 0.400 | 0.400 | 0.700 |" in text
-    assert "ahead on 2 of 3 draws" in text
-    (axes,) = part.figures["draws_dice"](PALETTES[1]).axes
-    dots = [list(a.get_ydata()) for a in axes.get_lines() if a.get_marker() == "o"]
-    assert dots[0] == pytest.approx([0.5, 0.6, 0.7, 0.9])
-    assert axes.get_ylabel()
-
-
-def test_the_figure_needs_no_result_of_ours() -> None:
-    empty = pd.DataFrame({"label": [], "fraction": [], "method": []})
-    lines = [r for r in table2.lines(empty) if r.label == "weak"]
-    assert len(table2_figures.beside(lines).axes) == 1
+    assert targets(results)["Verdict"][3] == "ahead, but the difference may be chance"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from pathlib import Path
 
@@ -10,10 +9,8 @@ import pandas as pd
 import pytest
 
 from study import records
-from study.finished import finished
 from study.molecular import table1
 from study.molecular.table1 import collect, compare
-from study.pages import table1_figures, table1_page
 
 SLIDES = {f"p{index}": f"S{index // 3}" for index in range(12)}  # four slides of three patches, S2 and S3 injured
 
@@ -107,44 +104,6 @@ def test_records_that_do_not_belong_together_are_refused(tmp_path: Path) -> None
     write(tmp_path, "Expert", 0, 0.1, version=1)
     with pytest.raises(ValueError, match="runs of the same cell and seed"):
         collect(tmp_path, "mini")
-
-
-def test_the_page_says_what_it_stands_on(tiny_results: Path, tmp_path: Path) -> None:
-    smoke = table1_page.fragments(tiny_results)
-    assert "Smoke records only" in smoke.tables["table1_status"]
-    assert smoke.tables["table1_answers"] == "No answer: smoke records say nothing.\n"
-    assert smoke.numbers["table1:registration_patches"] == "12"
-    assert "paper 0.7321" in smoke.tables["table1_podocyte_f1_pixel_macro"]
-    assert "paper" not in smoke.tables["table1_podocyte_f1_instance_50"]
-    for run in finished(tiny_results, "smoke", "table1"):
-        config = {**run.config, "profile": "mini"}
-        named = {"config": config, "run_id": records.run_id(config), "config_hash": records.hash_of(config)}
-        records.save({**run.record, **named}, tmp_path / "mini" / "table1" / named["run_id"], rows=run.rows)
-    mini = table1_page.fragments(tmp_path)
-    assert "4 of the profile's 72 runs are finished" in mini.tables["table1_status"]
-    assert "MOCL, students, podocyte" in mini.tables["table1_answers"]
-    assert mini.numbers.keys() == smoke.numbers.keys()  # so that the page builds from either
-
-
-def test_the_page_names_what_is_generated(tiny_results: Path) -> None:
-    page = (Path(__file__).parents[3] / "book" / "results" / "table1.md").read_text()
-    made = table1_page.fragments(tiny_results)
-    assert set(re.findall(r"\{num\}`(table1:[^`]+)`", page)) <= made.numbers.keys()
-    assert set(re.findall(r"_generated/(table1_\w+)\.md", page)) == made.tables.keys()
-    assert set(re.findall(r"_generated/(table1_\w+)\n", page)) == made.figures.keys()
-    assert set(re.findall(r"_generated/(table1_\w+\.jpg)\n", page)) == made.files.keys()
-    assert all(len(content) < 400_000 for content in made.files.values())
-    assert "none in these runs" in made.tables["table1_guidance"]
-
-
-def test_figure_3s_counterpart_shows_both_kinds(tiny_results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table1_figures, "from_boxes", lambda cases, settings, cache: cases)  # no SAM here
-    found = table1_figures.examples(tiny_results, "smoke")
-    assert [example.patch.injured for example in found] == [False, True]
-    titles = [axes.get_title() for axes in table1_figures.figure3(found).axes]
-    assert titles.count("student, with IF") == 2
-    assert "PAS, injured (simulated)" in titles
-    assert "MOCL, students" in titles
 
 
 def test_rows_are_named_within_a_sentence() -> None:

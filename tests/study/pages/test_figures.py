@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from study import tables
+from study import results as tables
 from study.pages import figures
 from study.pages.fragments import DARK, LIGHT, PALETTES
 from study.simulation import simulate

@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +47,21 @@ def small(tmp_path: Path) -> Path:
     path = tmp_path / "small.ipynb"
     path.write_text(json.dumps({"cells": cells, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}))
     return path
+
+
+def test_pages_run_together_and_one_that_fails_fails_them_all(small: Path, tmp_path: Path) -> None:
+    broken = json.loads(small.read_text())
+    broken["cells"][1]["source"] = "raise ValueError('two runs of one cell')"
+    small.with_name("broken.ipynb").write_text(json.dumps(broken))
+    arguments = ["pages", "small", "broken", "--notebooks", str(tmp_path), "--out", str(tmp_path / "runs")]
+    done = CliRunner().invoke(notebook.app, arguments)
+    assert done.exit_code == 1
+    assert "small: " in done.output
+    assert "broken.ipynb: " in done.output
+    assert "two runs of one cell" in done.output
+    assert (tmp_path / "runs" / "small.ipynb").is_file()
+    assert not (tmp_path / "runs" / "broken.ipynb").exists()
+    assert CliRunner().invoke(notebook.app, [arguments[0], "small", *arguments[3:]]).exit_code == 0
 
 
 def test_an_undeclared_parameter_is_an_error_before_anything_runs(small: Path, tmp_path: Path) -> None:
@@ -153,22 +167,6 @@ def test_the_experiment_makes_its_weak_labels_of_boxes_as_a_run_does(
     assert (space["folder"] / "rows.csv").read_text() == (folder / "rows.csv").read_text()
 
 
-def test_table_3_is_drawn_from_records(write_run: Callable[..., Path]) -> None:
-    for fraction in (1.0, 0.04, 0.005):
-        for seed in (0, 1):
-            results = write_run("allinsam", fraction, seed, {"a": 0.7, "b": 0.8 + 0.01 * seed})
-    space = run_cells(ROOT / "notebooks" / "table3.ipynb", profile="mini", results=str(results))
-    assert len(space["scores"]) == 12
-
-
-def test_table_2_is_drawn_from_records(write_run: Callable[..., Path]) -> None:
-    for seed in (0, 1):
-        write_run("allinsam", 1.0, seed, {"a": 0.7, "b": 0.8 + 0.01 * seed})
-        results = write_run("unet", 1.0, seed, {"a": 0.6, "b": 0.7})
-    space = run_cells(ROOT / "notebooks" / "table2.ipynb", profile="mini", results=str(results))
-    assert len(space["lines"]) == 14 + 1
-
-
 def test_table_1_runs_on_a_folder_of_own_slides(
     tiny_grid: Profile, cohort_work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,10 +175,10 @@ def test_table_1_runs_on_a_folder_of_own_slides(
     own = MolecularCohort(next((cohort_work / "cohorts").iterdir())).patches
     inhouse.write(folder, own)  # as a laboratory would: no exact instances, no account of the simulation
     parameters = {"results": str(tmp_path / "r"), "work": str(tmp_path / "w"), "device": "cpu"}
-    path = ROOT / "notebooks" / "table1.ipynb"
+    path = ROOT / "notebooks" / "molecular.ipynb"
     space = run_cells(path, cohort_folder=str(folder), **parameters)
-    assert not space["simulated"]
-    assert space["arm"].startswith("table1-")
+    assert not space["scores"]["simulated"].any()
+    assert all(made.parent.name.startswith("table1-") for made in space["folders"])
     assert len(space["scores"]) == 2 * 4  # two annotators; two test slides with a patch of each type
     (folder / "masks" / "student1" / "podocyte" / f"{own[0].name}.png").unlink()
     with pytest.raises(DataError, match="missing, expected student1's podocyte mask"):

@@ -9,8 +9,7 @@ import pandas as pd
 import pytest
 
 from allinsam_core.metrics.stats import Interval
-from study.pages import claims_page
-from study.pages.claims_page import Claim, lead, small_loss
+from study.claims import Claim, claims, lead, small_loss
 
 WriteRun = Callable[..., Path]
 UP, DOWN, UNSURE = (Interval(m, m - 0.05, m + 0.05, 14, 0.95) for m in (0.1, -0.1, 0.01))
@@ -48,6 +47,16 @@ def write_quality(results: Path) -> None:
     pd.DataFrame(rows).to_csv(results / "mini_sam" / "quality" / "rows.csv", index=False)
 
 
+def findings(results: Path, begins: str) -> tuple[str, list[tuple[str, float, float, float]]]:
+    """Verdict and findings, each as name, mean, low and high, of the claim whose words begin so."""
+    (claim,) = (claim for claim in claims(results) if claim.says.startswith(begins))
+    found = [
+        (f.name, *(round(value, 3) for value in (f.interval.mean, f.interval.low, f.interval.high)))
+        for f in claim.findings
+    ]
+    return claim.verdict, found
+
+
 def test_differences_are_paired_on_the_seeds_that_both_have(write_run: WriteRun) -> None:
     write_run("allinsam", 1.0, 0, {"x": 0.80, "y": 0.70})
     write_run("allinsam", 1.0, 1, {"x": 0.10, "y": 0.10})  # no partner
@@ -55,15 +64,23 @@ def test_differences_are_paired_on_the_seeds_that_both_have(write_run: WriteRun)
     write_run("nnunet", 1.0, 0, {"x": 0.50, "y": 0.60}, label="weak")
     results = write_run("nnunet", 1.0, 0, {"x": 0.70, "y": 0.50})
     write_quality(results)
-    found = claims_page.fragments(results)
-    table = found.tables["claims"]
-    assert "All-in-SAM − nnU-Net<br>100 % +0.150 [+0.100, +0.200] | **held** |" in table
-    assert "weak − complete<br>100 % −0.030 [−0.050, −0.010] | **undecided** |" in table
-    assert "All-in-SAM − nnU-Net<br>100 % +0.170 [+0.090, +0.250] | **held** |" in table
-    assert "tight boxes +0.100 [+0.100, +0.100]<br>random boxes +0.100" in table
-    assert found.numbers["claims:all"] == str(table.count("\n") - 2) == "11"
-    assert found.numbers["claims:not_run"] == "7"  # few images, random weights, longer, three of Table 1, noise
+    assert findings(results, "With all images") == ("held", [("100 %", 0.15, 0.1, 0.2)])
+    assert findings(results, "Weak labels cost") == ("undecided", [("100 %", -0.03, -0.05, -0.01)])
+    assert findings(results, "With weak labels") == ("held", [("100 %", 0.17, 0.09, 0.25)])
+    boxes = [("tight boxes", 0.1, 0.1, 0.1), ("random boxes", 0.1, 0.1, 0.1)]
+    assert findings(results, "SAM's masks") == ("held", boxes)
+    verdicts = [claim.verdict for claim in claims(results)]
+    assert len(verdicts) == 11
+    assert verdicts.count("not run") == 7  # few images, random weights, longer, three of Table 1, noise
     write_run("allinsam", 0.04, 0, {"x": 0.6, "y": 0.6}, profile="longer")
     write_run("unet", 0.04, 0, {"x": 0.7, "y": 0.8}, profile="longer")
-    after = claims_page.fragments(results)
-    assert "longer<br>U-Net, 4 % −0.150 [−0.200, −0.100] | **did not hold** |" in after.tables["claims"]
+    longer = ("did not hold", [("U-Net, 4 %", -0.15, -0.2, -0.1)])
+    assert findings(results, "All-in-SAM is ahead.") == longer
+
+
+def test_a_duplicated_run_is_an_error_and_not_a_claim_that_was_not_run(write_run: WriteRun) -> None:
+    write_run("allinsam", 1.0, 0, {"x": 0.8})
+    results = write_run("allinsam", 1.0, 0, {"x": 0.8}, hash="9876543210")
+    write_quality(results)
+    with pytest.raises(ValueError, match="runs of the same cell and seed"):
+        claims(results)
