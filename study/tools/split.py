@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -75,13 +75,14 @@ def assign(cases: Sequence[Case], table: Path | None = None, seed: int = 0) -> t
     names = [case.name for case in cases]
     given = read_table(table, names) if table is not None else {n: (p, None) for n, p in patients(names).items()}
     said: list[str] = []
+    _refuse_contradictions(given)
     if len({patient for patient, _ in given.values()}) == 1:
         said.append("one patient or slide only: split by image, so scores say nothing about other patients")
         given = {name: (name, split) for name, (_, split) in given.items()}
     decided: dict[str, Split] = {}
     for patient, split in given.values():
-        if split is not None and decided.setdefault(patient, split) != split:
-            raise ValueError(f"patient {patient} is in {decided[patient]} and in {split}, expected one split")
+        if split is not None:
+            decided[patient] = split
     free = sorted({patient for patient, _ in given.values()} - decided.keys())
     if "val" in decided.values():
         decided |= dict.fromkeys(free, "train")
@@ -90,6 +91,13 @@ def assign(cases: Sequence[Case], table: Path | None = None, seed: int = 0) -> t
     done = [replace(c, patient=given[c.name][0], split=decided[given[c.name][0]]) for c in cases]
     splits.refuse_overlap(**{s: [c for c in done if c.split == s] for s in ("train", "val", "test")})
     return done, said
+
+
+def _refuse_contradictions(given: Mapping[str, tuple[str, Split | None]]) -> None:
+    seen: dict[str, Split] = {}
+    for patient, split in given.values():
+        if split is not None and seen.setdefault(patient, split) != split:
+            raise ValueError(f"patient {patient} is in {seen[patient]} and in {split}, expected one split")
 
 
 def _drawn(

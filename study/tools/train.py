@@ -209,6 +209,8 @@ def forecast(sam: Sam, recipe: training.Recipe, cases: Sequence[Case], work: Pat
     steps = f"{recipe.train.steps} steps" + (f" for each of {len(names)} classes" if len(names) > 1 else "")
     if (first / "last.ckpt").is_file():
         return f"{steps}, at most; goes on from {first}"
+    if recipe.train.steps <= 1 + TIMED:
+        return f"{steps}, too few to foretell their time"
     method = training.method(sam, recipe, device)
     own = {s: [c.of_class(names[0]) for c in cases if c.split == s] for s in ("train", "val")}
     _advance(method, own["train"], first, 1)
