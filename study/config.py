@@ -119,7 +119,8 @@ class RunConfig(Run):
     scored: Literal["test", "val"] = "test"  # choices are made on "val", before any score on "test"
     eight_bit: bool = True  # score probabilities as the 8-bit images the paper's evaluator read
     noise: NoiseSettings | None = later()  # None: labels without added errors
-    threshold: Literal["val"] | None = later()  # "val": chosen on the validation images; None: 0.5, as in the paper
+    # of the probability from which a pixel is nucleus: "val", the validation images; None: 0.5, as in the paper
+    threshold_chosen_on: Literal["val"] | None = later(alias="threshold")
 
     @field_validator("loss")
     @classmethod
@@ -130,7 +131,7 @@ class RunConfig(Run):
 
     @model_validator(mode="after")
     def _only_probabilities_have_a_threshold(self) -> RunConfig:
-        if self.threshold is not None and self.model.kind in ("boxes", "ellipse"):
+        if self.threshold_chosen_on is not None and self.model.kind in ("boxes", "ellipse"):
             raise ValueError(f"model {self.model.kind!r} marks masks, no probabilities; leave threshold unset")
         return self
 

@@ -21,8 +21,8 @@ from allinsam_core.annotation.weak import weak_cases
 from allinsam_core.data import fractions
 from allinsam_core.data.case import Case, Split
 from allinsam_core.data.root import resolved
-from allinsam_core.learning import threshold
 from allinsam_core.learning.method import Method
+from allinsam_core.learning.threshold import choose
 from allinsam_core.metrics import instance, pixel
 from allinsam_core.settings import SettingsError
 from study import data as sources
@@ -119,10 +119,10 @@ def perform(
     with watch.measure("fit"):
         learned = method.fit(given.train, given.val, scratch) if given.train else {}
     with watch.measure("predict"):
-        cut = chosen_threshold(config, method, given.val)
-        rows = score(config, method, given, cut, scratch / "maps" if maps else None)
+        threshold = chosen_threshold(config, method, given.val)
+        rows = score(config, method, given, threshold, scratch / "maps" if maps else None)
     method.save(scratch / "trained.safetensors", config.base_weights, {"run": config.run_id})
-    about = record(config, method, given.images, given.train, learned, watch, cut, **given.about)
+    about = record(config, method, given.images, given.train, learned, watch, threshold, **given.about)
     return records.save(about, resolved(results) / config.place, rows=rows)
 
 
@@ -171,20 +171,20 @@ def training_part(config: RunConfig, train: list[Case]) -> list[Case]:
 
 def chosen_threshold(config: Run, method: Method, val: Sequence[Case]) -> float:
     """0.5, or what the configuration has chosen on the validation images, by the labels the method may see there."""
-    if getattr(config, "threshold", None) is None:
+    if getattr(config, "threshold_chosen_on", None) is None:
         return 0.5
     shown = tqdm(val, desc="choosing the threshold", disable=None)
-    return threshold.choose((method.predict(method.given(case)), case.mask) for case in shown)
+    return choose((method.predict(method.given(case)), case.mask) for case in shown)
 
 
-def score(config: Run, method: Method, given: Task, cut: float = 0.5, maps: Path | None = None) -> pd.DataFrame:
+def score(config: Run, method: Method, given: Task, threshold: float = 0.5, maps: Path | None = None) -> pd.DataFrame:
     """Predict and score every image: one row per image, every metric under its own name.
 
-    cut: nucleus from this probability on. maps: a folder to keep 8-bit probability maps in.
+    threshold: nucleus from this probability on. maps: a folder to keep 8-bit probability maps in.
     """
     rows: list[dict[str, Any]] = []
     for case in tqdm(given.scored, desc="scoring", disable=None):
-        prob, found = method.segment(case, config.instances, cut)
+        prob, found = method.segment(case, config.instances, threshold)
         given.seen(case, prob)
         if maps is not None:
             maps.mkdir(parents=True, exist_ok=True)
@@ -209,7 +209,7 @@ def record(
     train: Sequence[Case],
     learned: dict[str, Any],
     watch: records.Stopwatch,
-    cut: float = 0.5,
+    threshold: float = 0.5,
     **about: Any,
 ) -> dict[str, Any]:
     """The run's record. images: all of the data, by split. train: what was learnt from. learned: what `fit` returned.
@@ -220,8 +220,8 @@ def record(
     for kind in ("seconds", "processor_seconds"):
         watch.seconds[f"fit_{kind}"] = learned.pop(kind, watch.seconds[f"fit_{kind}"])
     peak = max(records.peak_memory(), learned.pop("peak_memory", 0))
-    if getattr(config, "threshold", None) is not None:
-        about["threshold"] = cut
+    if getattr(config, "threshold_chosen_on", None) is not None:
+        about["threshold"] = threshold
     found = records.make(
         config.run_id,
         config.model_dump(mode="json"),

@@ -47,6 +47,10 @@ class Method(ABC):
     def predict(self, image: np.ndarray) -> np.ndarray:
         """Foreground probability (H, W) float32 in [0, 1] of what `given` makes of a case, mostly (H, W, 3) uint8."""
 
+    def predict_maps(self, image: np.ndarray) -> np.ndarray:
+        """All maps of an image, (M, H, W) float32 in [0, 1]: the probability first, then what else parts its nuclei."""
+        return self.predict(image)[None]
+
     def given(self, case: Case) -> np.ndarray:
         """What the method may see of a case that it segments: its pixels, and nothing of its truth."""
         return case.image
@@ -58,7 +62,7 @@ class Method(ABC):
 
         threshold: the probability that is moved to 0.5 before anything else is done with it.
         """
-        prob = moved(self.predict(self.given(case)), threshold)
+        prob = moved(self.predict_maps(self.given(case))[0], threshold)
         return prob, from_probability(prob, settings)
 
     @property

@@ -32,6 +32,7 @@ def square() -> Case:
 
 def method(model: torch.nn.Module | None = None, variant: str = "ours", **train: object) -> CorrectiveMethod:
     settings = {"steps": 4, "batch_size": 2, "learning_rate": 3e-3, "checkpoint_every": 2, **train}
+    torch.manual_seed(0)
     return CorrectiveMethod(
         MoclUNet(tasks=1, width=16) if model is None else model,
         WindowSettings(field=32, size=32, batch=1),
