@@ -80,4 +80,4 @@ def _names(kind: type[BaseModel], path: list[str]) -> list[str]:
         models = [each for each in inner if isinstance(each, type) and issubclass(each, BaseModel)]
         if models:
             kind = models[0]
-    return [field.alias or name for name, field in kind.model_fields.items()]
+    return list(kind.model_fields)

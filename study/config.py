@@ -119,8 +119,10 @@ class RunConfig(Run):
     scored: Literal["test", "val"] = "test"  # choices are made on "val", before any score on "test"
     eight_bit: bool = True  # score probabilities as the 8-bit images the paper's evaluator read
     noise: NoiseSettings | None = later()  # None: labels without added errors
-    threshold: Literal["val"] | None = later()  # "val": chosen on the validation images; None: 0.5, as in the paper
+    # of the probability from which a pixel is nucleus: "val", the validation images; None: 0.5, as in the paper
+    threshold_chosen_on: Literal["val"] | None = later(alias="threshold")
     instance_maps: MapSettings | None = later()  # None: the paper's one map
+    tuning: Literal["val"] | None = later()  # "val": `instances` is only where `study.tuning` starts from
 
     @field_validator("loss")
     @classmethod
@@ -129,11 +131,9 @@ class RunConfig(Run):
             raise SettingsError(f"loss is {loss!r}; {nearest(loss, LOSSES)}")
         return loss
 
-    tuning: Literal["val"] | None = later()  # "val": `instances` is only where `study.tuning` starts from
-
     @model_validator(mode="after")
     def _only_probabilities_have_a_threshold(self) -> RunConfig:
-        if self.threshold is not None and self.model.kind in ("boxes", "ellipse"):
+        if self.threshold_chosen_on is not None and self.model.kind in ("boxes", "ellipse"):
             raise ValueError(f"model {self.model.kind!r} marks masks, no probabilities; leave threshold unset")
         return self
 

@@ -182,7 +182,7 @@ def placed(kind: type[Run], settings: dict[str, Any]) -> dict[str, Any]:
         if isinstance(inner, type) and issubclass(inner, BaseModel) and part != "model":
             for name in inner.model_fields:
                 parts.setdefault(name, []).append(part)
-    fields = kind.model_fields.keys() - kind.NAMED
+    fields = {*kind.model_fields, *(field.alias for field in kind.model_fields.values() if field.alias)} - kind.NAMED
     places = {name: f"{inside[0]}.{name}" for name, inside in parts.items()} | {name: name for name in fields}
     found: dict[str, Any] = {}
     for given, value in settings.items():
@@ -196,6 +196,18 @@ def placed(kind: type[Run], settings: dict[str, Any]) -> dict[str, Any]:
         if name not in fields and len(parts[name]) > 1:
             raise SettingsError(f"settings: {name!r} is in {' and in '.join(parts[name])}; say in which one")
         found = merged(found, nested(places[name], value))
+    return as_recorded(kind, found)
+
+
+def as_recorded(kind: type[BaseModel], settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings under the names that records have for them, where those are others than the fields'."""
+    found = {}
+    for name, value in settings.items():
+        field = kind.model_fields.get(name)
+        inner = field.annotation if field else None
+        if isinstance(value, dict) and isinstance(inner, type) and issubclass(inner, BaseModel):
+            value = as_recorded(inner, value)
+        found[field.alias if field and field.alias else name] = value
     return found
 
 

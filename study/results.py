@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from allinsam_core.data.root import resolved
-from allinsam_core.metrics.stats import Interval, clustered_bootstrap_mean
+from allinsam_core.metrics.stats import Interval, nested_bootstrap_mean
 from study.audit.published import Table3Row
 from study.audit.published import table3 as published_table3
 from study.finished import NotRun, finished
@@ -59,12 +59,11 @@ TABLE2_ONLY = (
     *TOLD,
 )
 PAPER_METHOD = {"allinsam": "All-in-SAM", "nnunet": "nnUNet"}
-PAPER_FRACTION = {"All": 1.0, "100%": 1.0, "4%": 0.04, "0.50%": 0.005, "0.5%": 0.005}
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell: the paper's value (None where it has none) and ours over images, seeds kept within an image."""
+    """One cell: the paper's value (None where it has none) and ours, its interval over images and seeds."""
 
     paper: float | None
     ours: Interval
@@ -91,7 +90,8 @@ def collect(results: Path | str, profile: str, arm: str = "") -> pd.DataFrame:
     """All rows of all finished runs of a profile: one line per run and scored image. arm: as for `finished.folders`.
 
     Columns are those of rows.csv, what tells the runs apart (method, label, fraction and seed, or what else the arm
-    has), `run`, `simulated` and `fit s`. Raises NotRun, saying what to run, when there is no finished run; RecordError
+    has), `run`, `simulated`, `fit s`, `code` (the hash of the code it ran; None: unknown) and, of noisy labels,
+    `label_dice`. Raises NotRun, saying what to run, when there is no finished run; RecordError
     when a run is not as it was written, when two stand for the same cell and seed (one of them is of an earlier
     configuration), and when runs to be compared were scored on different images.
     """
@@ -108,7 +108,9 @@ def collect(results: Path | str, profile: str, arm: str = "") -> pd.DataFrame:
         known, other = scored.setdefault(comparable, (images, run.folder))
         if known != images:
             raise RecordError(f"{other} and {run.folder} were scored on different test images; delete the outdated one")
-        about = {"run": run.record["run_id"], "simulated": run.record["simulated"], "fit s": run.record["fit_seconds"]}
+        record = run.record
+        about = {"run": record["run_id"], "simulated": record["simulated"], "fit s": record["fit_seconds"]}
+        about |= {name: record[name] for name in ("code", "label_dice") if name in record}
         frames.append(run.rows.assign(**point, **about))
     if not frames:
         makes = {"noise": f"allinsam noise --profile {profile}"}.get(arm, f"make study PROFILE={profile}")
@@ -120,7 +122,7 @@ def collect(results: Path | str, profile: str, arm: str = "") -> pd.DataFrame:
 
 def rows(scores: pd.DataFrame, metrics: tuple[str, ...]) -> list[Row]:
     """One row per method, label and fraction, most data first."""
-    paper = {(r.label.lower(), r.method, PAPER_FRACTION[r.training_data]): r for r in published_table3()}
+    paper = {(r.label.lower(), r.method, fraction_of(r.training_data)): r for r in published_table3()}
     found = []
     for _, group in scores.groupby(["method", "label", "fraction"], sort=False):
         first = group.iloc[0]
@@ -139,7 +141,7 @@ def method_order(method: str) -> tuple[int, str]:
 
 def _cell(group: pd.DataFrame, metric: str, printed: Table3Row | None) -> Cell:
     known = group.dropna(subset=[metric])
-    ours = clustered_bootstrap_mean(known[metric].to_numpy(), known["image"].tolist())
+    ours = nested_bootstrap_mean(known[metric].to_numpy(), known["image"].tolist(), known["seed"].tolist())
     by_seed = known.groupby("seed")[metric].mean()
     column = TABLE3_METRICS.get(metric)
     value = None
@@ -151,9 +153,9 @@ def _cell(group: pd.DataFrame, metric: str, printed: Table3Row | None) -> Cell:
 def lead(
     scores: pd.DataFrame, first: tuple[str, str], second: tuple[str, str], metric: str = "dice"
 ) -> Interval | None:
-    """Mean of first − second, image by image on the seeds that both have; the seeds of an image stay together.
+    """Mean of first − second, image by image on the seeds that both have, with its interval over images and seeds.
 
-    scores: of one share of the training images. first, second: method and label. None where they share no seed.
+    scores: of one fraction of the training images. first, second: method and label. None where they share no seed.
     """
     one, other = (
         scores.loc[(scores["method"] == method) & (scores["label"] == label), ["image", "seed", metric]]
@@ -161,7 +163,18 @@ def lead(
     )
     both = one.merge(other, on=["image", "seed"], suffixes=("", "_other"))
     gaps = both[metric] - both[f"{metric}_other"]
-    return clustered_bootstrap_mean(gaps.to_numpy(), both["image"].tolist()) if len(both) else None
+    return nested_bootstrap_mean(gaps.to_numpy(), both["image"].tolist(), both["seed"].tolist()) if len(both) else None
+
+
+def codes(scores: pd.DataFrame) -> pd.DataFrame:
+    """The cells whose runs were made by different code: how many versions there are in each. scores: of `collect`."""
+    versions = scores.groupby(["method", "label", "fraction"], sort=False)["code"].nunique().rename("versions")
+    return versions[versions > 1].reset_index()
+
+
+def fraction_of(training_data: str) -> float:
+    """The fraction that a printed amount means: "All" and "All + More" are 1, "4%" is 0.04."""
+    return 1.0 if training_data.startswith("All") else float(training_data.rstrip("%")) / 100
 
 
 def fraction_name(fraction: float) -> str:
@@ -170,7 +183,7 @@ def fraction_name(fraction: float) -> str:
 
 
 def trained_on(data: str, label: str) -> str:
-    """A share of the training data and the kind of its labels: 4 %, weak."""
+    """A fraction of the training data and the kind of its labels: 4 %, weak."""
     return data if data == "none" else f"{data}, {label}"
 
 

@@ -21,9 +21,9 @@ from allinsam_core.annotation.weak import weak_cases
 from allinsam_core.data import fractions
 from allinsam_core.data.case import Case, Split
 from allinsam_core.data.root import resolved
-from allinsam_core.learning import threshold
 from allinsam_core.learning.instances import InstanceSettings
 from allinsam_core.learning.method import Method
+from allinsam_core.learning.threshold import choose
 from allinsam_core.metrics import instance, pixel
 from allinsam_core.settings import SettingsError
 from study import data as sources
@@ -121,11 +121,11 @@ def perform(
     with watch.measure("fit"):
         learned = method.fit(given.train, given.val, scratch) if given.train else {}
     with watch.measure("predict"):
-        cut = chosen_threshold(config, method, given.val)
-        parting = chosen_instances(config, method, given.val, given.train, cut)
-        rows = score(config, method, given, cut, parting, scratch / "maps" if maps else None)
+        threshold = chosen_threshold(config, method, given.val)
+        parting = chosen_instances(config, method, given.val, given.train, threshold)
+        rows = score(config, method, given, threshold, parting, scratch / "maps" if maps else None)
     method.save(scratch / "trained.safetensors", config.base_weights, {"run": config.run_id})
-    about = record(config, method, given.images, given.train, learned, watch, cut, parting, **given.about)
+    about = record(config, method, given.images, given.train, learned, watch, threshold, parting, **given.about)
     return records.save(about, resolved(results) / config.place, rows=rows)
 
 
@@ -174,14 +174,14 @@ def training_part(config: RunConfig, train: list[Case]) -> list[Case]:
 
 def chosen_threshold(config: Run, method: Method, val: Sequence[Case]) -> float:
     """0.5, or what the configuration has chosen on the validation images, by the labels the method may see there."""
-    if getattr(config, "threshold", None) is None:
+    if getattr(config, "threshold_chosen_on", None) is None:
         return 0.5
     shown = tqdm(val, desc="choosing the threshold", disable=None)
-    return threshold.choose((method.predict(method.given(case)), case.mask) for case in shown)
+    return choose((method.predict(method.given(case)), case.mask) for case in shown)
 
 
 def chosen_instances(
-    config: Run, method: Method, val: Sequence[Case], train: Sequence[Case], cut: float = 0.5
+    config: Run, method: Method, val: Sequence[Case], train: Sequence[Case], threshold: float = 0.5
 ) -> InstanceSettings:
     """How nuclei are parted: as configured, or what `tuning` makes of it on validation and as many training images."""
     if getattr(config, "tuning", None) is None:
@@ -189,7 +189,7 @@ def chosen_instances(
 
     def examples(cases: Sequence[Case]) -> list[Example]:
         shown = tqdm(cases, desc="choosing how nuclei are parted", disable=None)
-        return [Example(method.maps_of(case, cut), case.instances, case.spacing) for case in shown]
+        return [Example(method.maps_of(case, threshold), case.instances, case.spacing) for case in shown]
 
     return tuned(examples(val), examples(train[: len(val)]), config.instances)
 
@@ -198,18 +198,18 @@ def score(
     config: Run,
     method: Method,
     given: Task,
-    cut: float = 0.5,
+    threshold: float = 0.5,
     parting: InstanceSettings | None = None,
     maps: Path | None = None,
 ) -> pd.DataFrame:
     """Predict and score every image: one row per image, every metric under its own name.
 
-    cut: nucleus from this probability on. parting: how nuclei are parted, by default as configured. maps: a folder to
-    keep 8-bit probability maps in.
+    threshold: nucleus from this probability on. parting: how nuclei are parted, by default as configured. maps: a
+    folder to keep 8-bit probability maps in.
     """
     rows: list[dict[str, Any]] = []
     for case in tqdm(given.scored, desc="scoring", disable=None):
-        prob, found = method.segment(case, parting or config.instances, cut)
+        prob, found = method.segment(case, parting or config.instances, threshold)
         given.seen(case, prob)
         if maps is not None:
             maps.mkdir(parents=True, exist_ok=True)
@@ -234,21 +234,21 @@ def record(
     train: Sequence[Case],
     learned: dict[str, Any],
     watch: records.Stopwatch,
-    cut: float = 0.5,
+    threshold: float = 0.5,
     parting: InstanceSettings | None = None,
     **about: Any,
 ) -> dict[str, Any]:
     """The run's record. images: all of the data, by split. train: what was learnt from. learned: what `fit` returned.
 
-    cut, parting: what was chosen, where the configuration asks for a choice. The seconds of `fit`, which count over
+    threshold, parting: what was chosen, where the configuration asks for a choice. The seconds of `fit`, which count over
     all restarts, take the place of the watch's.
     """
     learned = dict(learned)
     for kind in ("seconds", "processor_seconds"):
         watch.seconds[f"fit_{kind}"] = learned.pop(kind, watch.seconds[f"fit_{kind}"])
     peak = max(records.peak_memory(), learned.pop("peak_memory", 0))
-    if getattr(config, "threshold", None) is not None:
-        about["threshold"] = cut
+    if getattr(config, "threshold_chosen_on", None) is not None:
+        about["threshold"] = threshold
     if parting is not None and getattr(config, "tuning", None) is not None:
         about["instances_chosen"] = parting.model_dump(mode="json")
     found = records.make(

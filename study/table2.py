@@ -9,10 +9,11 @@ from typing import Any
 
 import pandas as pd
 
-from allinsam_core.metrics.stats import bootstrap_mean, holm, paired_wilcoxon
+from allinsam_core.metrics.stats import holm
 from study import results as tables
 from study.audit.published import Table2Row
 from study.audit.published import table2 as published_table2
+from study.verdicts import compare
 
 METRICS = ("dice", "iou_column", "jaccard", "aji_kumar")
 OTHER_INSTANCE_METRICS = ("aji_plus", "pq", "f1_instance_50", "ap_50")
@@ -69,11 +70,6 @@ class Line:
         return None if printed is None or self.ours is None else self.ours.cells[metric].ours.mean - printed
 
 
-def share(training_data: str) -> float:
-    """The part of the training images that a printed amount means: "All" and "All + More" are 1, "4%" is 0.04."""
-    return 1.0 if training_data.startswith("All") else float(training_data.rstrip("%")) / 100
-
-
 def lines(scores: pd.DataFrame) -> list[Line]:
     """The paper's 14 rows in its order, under each label followed by the rows that only this study has.
 
@@ -85,7 +81,7 @@ def lines(scores: pd.DataFrame) -> list[Line]:
     for label in ("complete", "weak"):
         for paper in published_table2():
             if paper.label.lower() == label:
-                row = ours.pop((label, OURS[paper.method], share(paper.training_data)), None)
+                row = ours.pop((label, OURS[paper.method], tables.fraction_of(paper.training_data)), None)
                 found.append(Line(label, paper.method, paper.training_data, paper, row))
         for row in [r for key, r in ours.items() if key[0] == label and r.fraction != 0.005]:
             name = tables.METHOD_NAMES.get(row.method, row.method)
@@ -120,46 +116,33 @@ def frame(table: list[Line]) -> pd.DataFrame:
 
 
 def paired_tests(scores: pd.DataFrame, reference: str = "allinsam") -> pd.DataFrame:
-    """All-in-SAM against every method trained with the same label on the same share, image by image.
+    """All-in-SAM against every method trained with the same label on the same fraction; see `verdicts.compare`.
 
-    Wilcoxon's signed-rank test on the images' means over seeds; `p Holm` is adjusted over all lines returned.
-    `difference` is reference − rival with its bootstrap interval over images. Methods that do not train, or are told
-    something of the truth, are no rivals.
+    `difference` is reference − rival with its interval over images and seeds; `p Holm` is adjusted over all lines
+    returned. Methods that do not train, or are given something of the truth, are no rivals.
     """
     trained = scores[(scores["fraction"] > 0) & ~scores["method"].isin(tables.TOLD)]
-    found: list[dict[str, Any]] = []
-    for metric in TESTED:
-        per_image = trained.groupby(["label", "fraction", "method", "image"], sort=False)[metric].mean().unstack()
-        for (label, fraction), part in sorted(per_image.groupby(level=["label", "fraction"]), key=_most_data_first):
-            values = part.droplevel(["label", "fraction"])
-            if reference not in values.index:
-                continue
-            for rival in sorted(set(values.index) - {reference}, key=tables.method_order):
-                pair = values.loc[[reference, rival]].dropna(axis=1)
-                first, second = pair.to_numpy()
-                test, interval = paired_wilcoxon(first, second), bootstrap_mean(first - second)
-                found.append(
-                    {
-                        "metric": metric,
-                        "label": label,
-                        "fraction": fraction,
-                        "rival": rival,
-                        "difference": test.difference,
-                        "low": interval.low,
-                        "high": interval.high,
-                        "images": test.n,
-                        "p": test.p_value,
-                    }
-                )
-    result = pd.DataFrame(
-        found, columns=["metric", "label", "fraction", "rival", "difference", "low", "high", "images", "p"]
+    cells: Any = trained[["label", "fraction", "method"]].drop_duplicates().to_numpy().tolist()
+    rivals = sorted(
+        (tuple(cell) for cell in cells if cell[2] != reference),
+        key=lambda cell: (cell[0], -cell[1], tables.method_order(cell[2])),
     )
-    return result.assign(**{"p Holm": holm(result["p"]) if len(result) else []})
-
-
-def _most_data_first(group: tuple[Any, pd.DataFrame]) -> tuple[str, float]:
-    (label, fraction), _ = group
-    return str(label), -float(fraction)
+    pairs = [((reference, label, fraction), (rival, label, fraction)) for label, fraction, rival in rivals]
+    found = [each for metric in TESTED for each in compare(trained, pairs, metric)]
+    return pd.DataFrame(
+        {
+            "metric": [each.metric for each in found],
+            "label": [each.second[1] for each in found],
+            "fraction": [each.second[2] for each in found],
+            "rival": [each.second[0] for each in found],
+            "difference": [each.difference.mean for each in found],
+            "low": [each.difference.low for each in found],
+            "high": [each.difference.high for each in found],
+            "images": [each.difference.n for each in found],
+            "p": [each.test.p_value for each in found],
+            "p Holm": holm([each.test.p_value for each in found]),
+        }
+    )
 
 
 def costs(results: Path, profile: str) -> pd.DataFrame:

@@ -25,10 +25,11 @@ MAPS = 2  # distance to the centre, distance to the boundary
 class InstanceSettings(Settings):
     """How touching nuclei are parted, and which are kept. Lengths in pixels of the image.
 
-    The last four are left out of a record where they have their defaults, as they were in records before they existed.
+    foreground_threshold moves instance metrics alone: pixel metrics have a threshold of their own, 0.5. Records call it
+    `threshold`, and leave the last four out where they have their defaults, as records from before they existed do.
     """
 
-    threshold: float = 0.5
+    foreground_threshold: float = Field(default=0.5, alias="threshold")
     smooth: float = 1.0  # σ of the Gaussian on the distance maps
     depth: float = 1.0  # one map: how far a saddle must lie below a peak (px of distance) to part two nuclei
     smallest: int = 20  # px; smaller nuclei are dropped
@@ -65,7 +66,7 @@ def from_probability(
 
     Seeds are the h-maxima of the distance map (Soille 2004, §6.3.4: the maxima of its reconstruction from itself
     less h; skimage's `h_maxima` marks equal peaks twice), so one nucleus with a dent stays one. Returns labels
-    (H, W) int32, 0 = background, contiguous from 1; the foreground is exactly prob ≥ threshold, less the
+    (H, W) int32, 0 = background, contiguous from 1; the foreground is exactly prob ≥ foreground_threshold, less the
     nuclei that the settings drop.
     """
     return nuclei(prob[None], settings, spacing)
@@ -91,7 +92,7 @@ def parted(maps: np.ndarray, settings: InstanceSettings) -> np.ndarray:
     """The watershed of `nuclei`: labels (H, W) of all objects, none dropped yet."""
     if len(maps) not in (1, 1 + MAPS):
         raise ValueError(f"{len(maps)} maps, expected 1 (probability) or {1 + MAPS} (and distances: centre, boundary)")
-    s, foreground = settings, maps[0] >= settings.threshold
+    s, foreground = settings, maps[0] >= settings.foreground_threshold
     if len(maps) == 1:
         distance = gaussian_filter(distance_transform_edt(foreground).astype(np.float32), s.smooth)
         distance = np.where(foreground, distance, 0)

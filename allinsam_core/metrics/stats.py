@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
+
+Verdict = Literal["better", "worse", "equivalent", "undecided"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +113,44 @@ def clustered_bootstrap_mean(
     return Interval(mean, float(low), float(high), len(number), confidence)
 
 
+def nested_bootstrap_mean(
+    values: ArrayLike,
+    units: Sequence[Hashable],
+    seeds: Sequence[Hashable],
+    *,
+    confidence: float = 0.95,
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> Interval:
+    """Percentile bootstrap interval of the mean where images and training seeds both could have been others.
+
+    Each resample draws units (images, or the slides or patients that hold them) with replacement and, apart from that,
+    seeds; a value counts as often as its unit was drawn times its seed. All images of a seed thus share its draw, as
+    they share its network: the pigeonhole bootstrap of crossed factors (Owen, Annals of Applied Statistics 2007), which
+    errs on the wide side. With three seeds it can only see the spread of three. With one seed it is
+    `clustered_bootstrap_mean`. values: (N,) finite; units, seeds: N names each. n counts units; a single unit has no
+    interval (NaN).
+    """
+    values = _finite(values, "values")
+    if not len(values) == len(units) == len(seeds):
+        found = f"{len(values)} values, {len(units)} units and {len(seeds)} seeds"
+        raise ValueError(f"{found}, expected one of each per value")
+    rows, columns = ({name: at for at, name in enumerate(dict.fromkeys(names))} for names in (units, seeds))
+    total, count = np.zeros((2, len(rows), len(columns)))
+    at = [rows[name] for name in units], [columns[name] for name in seeds]
+    np.add.at(total, at, values)
+    np.add.at(count, at, 1)
+    mean = float(values.mean())
+    if len(rows) == 1:
+        return Interval(mean, float("nan"), float("nan"), 1, confidence)
+    rng = np.random.default_rng(seed)
+    drawn = [rng.multinomial(n, np.full(n, 1 / n), resamples) for n in total.shape]
+    sums, sizes = (np.einsum("ru,us,rs->r", drawn[0], table, drawn[1], optimize=True) for table in (total, count))
+    means = sums[sizes > 0] / sizes[sizes > 0]  # an unbalanced table may leave a resample without a value
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(mean, float(low), float(high), len(rows), confidence)
+
+
 def paired_wilcoxon(first: ArrayLike, second: ArrayLike) -> PairedTest:
     """Wilcoxon's signed-rank test on pairs (same image, two methods), zero differences left out.
 
@@ -176,6 +217,24 @@ def equivalence(differences: ArrayLike, margin: float, *, alpha: float = 0.05) -
     else:
         p_value = float(stats.t.sf((margin - abs(mean)) / error, n - 1))
     return Equivalence(margin, mean, mean - reach, mean + reach, p_value, p_value < alpha, n)
+
+
+def verdict(difference: Interval, p_holm: float, margin: float, *, alpha: float = 0.05) -> Verdict:
+    """What a comparison shows, by one rule: its interval and its test must both say so.
+
+    "equivalent": the whole interval lies within ±margin, so that whatever the difference is, it does not matter.
+    "better", "worse": the interval leaves out zero and the test, adjusted for its family by Holm, has p < alpha.
+    "undecided": neither, or no interval.
+    """
+    if not margin > 0:
+        raise ValueError(f"margin is {margin}, expected a difference > 0 that would not matter")
+    if -margin < difference.low and difference.high < margin:
+        return "equivalent"
+    if p_holm < alpha and difference.low > 0:
+        return "better"
+    if p_holm < alpha and difference.high < 0:
+        return "worse"
+    return "undecided"
 
 
 def wilcoxon_against_number(values: ArrayLike, number: float) -> PairedTest:

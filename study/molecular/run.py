@@ -80,7 +80,7 @@ def task(config: MolecularConfig, cohort: MolecularCohort, work: Path) -> run.Ta
 
     def seen(case: Case, prob: np.ndarray) -> None:
         kind = "injured" if injured[case.name] else "normal"
-        runs = encode(prob >= config.instances.threshold)
+        runs = encode(prob >= config.instances.foreground_threshold)
         examples.setdefault(kind, {"patch": case.name, "runs": runs})
 
     about = {

@@ -53,7 +53,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "eight_bit": {"eight_bit": False},
     "corrective": {"corrective": CorrectiveSettings()},
     "noise": {"noise": NoiseSettings(rate=0.0)},
-    "threshold": {"threshold": "val"},
+    "threshold_chosen_on": {"threshold_chosen_on": "val"},
     "instance_maps": {"instance_maps": MapSettings()},
     "own": {"own": {"loss": "bce"}},
     "tuning": {"tuning": "val"},
@@ -185,4 +185,4 @@ def test_weak_labels_and_only_they_have_an_annotator() -> None:
 
 def test_a_threshold_is_for_methods_with_probabilities() -> None:
     with pytest.raises(ValidationError, match="'ellipse' marks masks, no probabilities; leave threshold unset"):
-        changed(model=EllipseSettings(), threshold="val")
+        changed(model=EllipseSettings(), threshold_chosen_on="val")

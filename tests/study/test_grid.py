@@ -150,6 +150,24 @@ def test_settings_of_ones_own_are_laid_over_and_kept_apart(own: Path) -> None:
     assert profile.run("unet", "complete", 1.0, 0, settings={}) == plain
 
 
+def test_a_threshold_says_of_what_and_keeps_its_name_in_records(own: Path) -> None:
+    profile = study.profile(own)
+    names = [
+        {"instances": {"foreground_threshold": 0.4}},
+        {"foreground_threshold": 0.4},
+        {"instances": {"threshold": 0.4}},
+    ]
+    runs = [profile.run("unet", "complete", 1.0, 0, settings=each) for each in names]
+    assert {run.hash for run in runs} == {runs[0].hash}
+    assert runs[0].instances.foreground_threshold == 0.4
+    assert runs[0].own == {"instances": {"threshold": 0.4}}
+    chosen = [
+        profile.run("otsu", "complete", 1.0, 0, settings={n: "val"}) for n in ("threshold", "threshold_chosen_on")
+    ]
+    assert chosen[0] == chosen[1]
+    assert chosen[0].model_dump(mode="json")["threshold"] == "val"
+
+
 # ruff: noqa: E501
 SENTENCES = [
     (("unet", "complete", 1.0, 0), {"learning_rat": 0.5}, "settings: unknown name 'learning_rat'; did you mean 'train.learning_rate'?"),
@@ -244,11 +262,11 @@ def test_what_the_package_reads_travels_with_it() -> None:
 
 
 def test_the_threshold_profile_repeats_the_runs_of_mini(any_weights: Path) -> None:
-    mini, apart = study.profile("mini"), {"profile", "threshold"}
+    mini, apart = study.profile("mini"), {"profile", "threshold_chosen_on"}
     for again in study.profile("threshold").grid():
         first = mini.run(again.method, again.label, again.fraction, again.seed)
         assert again.model_dump(exclude=apart) == first.model_dump(exclude=apart)
-        assert (first.threshold, again.threshold) == (None, "val")
+        assert (first.threshold_chosen_on, again.threshold_chosen_on) == (None, "val")
 
 
 def test_an_ellipse_as_annotator_has_no_weights() -> None:

@@ -171,7 +171,7 @@ def test_settings_are_chosen_on_the_validation_images(tiny_config: RunConfig, tm
 def test_a_threshold_is_chosen_on_the_validation_images_and_recorded(tiny_config: RunConfig, tmp_path: Path) -> None:
     made = run.cases(tiny_config.data, None)
     plain, chosen = (
-        but(tiny_config, method="otsu", model=OtsuSettings(), fraction=0, threshold=t) for t in (None, "val")
+        but(tiny_config, method="otsu", model=OtsuSettings(), fraction=0, threshold_chosen_on=t) for t in (None, "val")
     )
     assert "threshold" not in records.read(execute(plain, tmp_path) / "run.json")
     folder = execute(chosen, tmp_path)

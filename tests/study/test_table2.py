@@ -77,7 +77,7 @@ def test_what_stands_beside_what(results: Path) -> None:
 
 
 def test_shares() -> None:
-    assert [table2.share(t) for t in ("All", "All + More", "30%", "4%")] == [1.0, 1.0, 0.3, 0.04]
+    assert [tables.fraction_of(t) for t in ("All", "All + More", "30%", "0.50%")] == [1.0, 1.0, 0.3, 0.005]
 
 
 def test_tests_pair_images_and_adjust_over_all_of_them(results: Path) -> None:

@@ -70,7 +70,7 @@ def test_the_threshold_is_inclusive_and_moves_the_border() -> None:
     prob[10:30, 10:30] = 0.5
     prob[14:26, 14:26] = 0.9
     assert (from_probability(prob) > 0).sum() == 400
-    assert (from_probability(prob, InstanceSettings(threshold=0.6)) > 0).sum() == 144
+    assert (from_probability(prob, InstanceSettings(foreground_threshold=0.6)) > 0).sum() == 144
 
 
 def test_components_without_a_peak_of_their_own_are_kept() -> None:

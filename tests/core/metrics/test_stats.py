@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 
 from allinsam_core.metrics.stats import (
+    Interval,
     bootstrap_mean,
     clustered_bootstrap_mean,
     equivalence,
     holm,
+    nested_bootstrap_mean,
     paired_wilcoxon,
     rank_biserial,
+    verdict,
     wilcoxon_against_number,
 )
 
@@ -153,3 +156,69 @@ def test_bad_input_is_named() -> None:
         paired_wilcoxon([0.1, 0.2], [0.1])
     with pytest.raises(ValueError, match=r"expected a flat sequence in \[0, 1\]"):
         holm([0.5, float("nan")])
+
+
+# ---- images and seeds together
+
+IMAGE, SEED = (0.0, 0.4), (0.0, 0.2)  # what an image and what a seed add to a score
+CROSSED = [image + seed for image in IMAGE for seed in SEED]
+IMAGES, SEEDS = ["a", "a", "b", "b"], [0, 1, 0, 1]
+
+
+def test_the_interval_over_images_and_seeds_by_hand() -> None:
+    # means of the images drawn are 0, 0.2, 0.4 and of the seeds 0, 0.1, 0.2, each with probability ¼, ½, ¼; so the
+    # smallest and the largest sum, 0 and 0.6, have probability 1/16 > 2.5 %, and the next, 0.1 and 0.5, 1/8 more
+    found = nested_bootstrap_mean(CROSSED, IMAGES, SEEDS)
+    assert found.mean == pytest.approx(0.3)
+    assert (found.low, found.high, found.n) == (pytest.approx(0.0), pytest.approx(0.6), 2)
+    narrower = nested_bootstrap_mean(CROSSED, IMAGES, SEEDS, confidence=0.8)  # 10 % on each side: beyond 1/16
+    assert (narrower.low, narrower.high) == (pytest.approx(0.1), pytest.approx(0.5))
+    kept = clustered_bootstrap_mean(CROSSED, IMAGES)  # seeds kept as they are
+    assert (kept.low, kept.high) == (pytest.approx(0.1), pytest.approx(0.5))
+
+
+def test_all_images_of_a_seed_share_its_draw() -> None:
+    # images alike, seeds 0 and 1: were seeds drawn image by image, 50 images would leave an interval near 0.5
+    values = [float(seed) for _ in range(50) for seed in (0, 1)]
+    found = nested_bootstrap_mean(values, [i for i in range(50) for _ in (0, 1)], [0, 1] * 50)
+    assert (found.mean, found.low, found.high) == (0.5, 0.0, 1.0)
+
+
+def test_with_one_seed_only_the_images_count() -> None:
+    values = np.random.default_rng(0).uniform(size=14)
+    nested = nested_bootstrap_mean(values, range(14), [0] * 14)
+    plain = bootstrap_mean(values)
+    assert (nested.low, nested.high) == (pytest.approx(plain.low, abs=0.01), pytest.approx(plain.high, abs=0.01))
+    assert math.isnan(nested_bootstrap_mean([1.0, 2.0], ["a", "a"], [0, 1]).low)
+
+
+def test_the_order_of_values_and_names_does_not_matter_but_their_number_does() -> None:
+    order = [2, 0, 3, 1]
+    moved = nested_bootstrap_mean(*([each[i] for i in order] for each in (CROSSED, IMAGES, SEEDS)))  # type: ignore[index]
+    found = nested_bootstrap_mean(CROSSED, IMAGES, SEEDS)
+    assert (moved.low, moved.high) == (pytest.approx(found.low), pytest.approx(found.high))
+    with pytest.raises(ValueError, match="4 values, 4 units and 3 seeds"):
+        nested_bootstrap_mean(CROSSED, IMAGES, SEEDS[:3])
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "p_holm", "expected"),
+    [
+        (0.02, 0.04, 0.01, "better"),
+        (-0.04, -0.02, 0.01, "worse"),
+        (0.02, 0.04, 0.05, "undecided"),  # the interval alone is not enough
+        (-0.02, 0.04, 0.01, "undecided"),  # nor is the test
+        (-0.009, 0.009, 0.9, "equivalent"),
+        (0.001, 0.009, 0.001, "equivalent"),  # different, by less than matters
+        (0.001, 0.01, 0.001, "better"),  # the margin itself is not within it
+        (-0.01, 0.005, 0.9, "undecided"),
+        (float("nan"), float("nan"), 0.001, "undecided"),
+    ],
+)
+def test_a_verdict_needs_interval_and_test(low: float, high: float, p_holm: float, expected: str) -> None:
+    assert verdict(Interval((low + high) / 2, low, high, 14, 0.95), p_holm, 0.01) == expected
+
+
+def test_a_margin_is_a_difference() -> None:
+    with pytest.raises(ValueError, match="margin is 0"):
+        verdict(Interval(0.0, -1.0, 1.0, 2, 0.95), 1.0, 0)

@@ -158,7 +158,9 @@ def test_the_experiment_makes_its_weak_labels_of_boxes_as_a_run_does(
     tiny_config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ellipses = AnnotatorSettings(name="ellipse")
-    weak = tiny_config.model_copy(update={"label": "weak", "annotator": ellipses, "fraction": 0.5, "threshold": "val"})
+    weak = tiny_config.model_copy(
+        update={"label": "weak", "annotator": ellipses, "fraction": 0.5, "threshold_chosen_on": "val"}
+    )
     monkeypatch.setattr(Profile, "run", lambda self, *point, **more: weak)
     named = {"label": "weak", "fraction": 0.5, "results": str(tmp_path / "r"), "work": str(tmp_path / "w")}
     space = run_cells(ROOT / "notebooks" / "experiment.ipynb", **named, device="cpu")
