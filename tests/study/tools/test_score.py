@@ -181,7 +181,9 @@ def written_by_segment(folder: Path, name: str) -> None:
     save(folder / f"{name}_instances.tif", discs().astype(np.int32))
     save(folder / f"{name}_probability.png", (discs() > 4) * np.uint8(255))
     save(folder / f"{name}_overlay.png", np.zeros((90, 90, 3), np.uint8))
-    (folder / f"{name}.geojson").write_text("{}")
+    for end in (".geojson", ".csv", ".parquet", "_rois.zip", "_provenance.csv"):
+        (folder / f"{name}{end}").write_text("{}")
+    save(folder / f"{name}_probability_tumour.png", np.zeros((90, 90), np.uint8))
 
 
 def test_what_segment_writes_is_scored_with_its_own_nuclei(tmp_path: Path) -> None:
@@ -195,6 +197,8 @@ def test_what_segment_writes_is_scored_with_its_own_nuclei(tmp_path: Path) -> No
     asked = as_json(tmp_path / "out", tmp_path / "truth", "--kind", "probability")
     assert asked["mean"]["n_pred"] == 5
     assert as_json(tmp_path / "out", tmp_path / "out")["mean"]["aji_kumar"] == 1.0
+    (tmp_path / "out" / "x_instances.tif").rename(tmp_path / "out" / "x_labels.ome.tif")  # of a slide
+    assert as_json(tmp_path / "out", tmp_path / "truth")["mean"]["aji_kumar"] == 1.0
 
 
 def test_a_probability_beside_its_nuclei_is_rescored_only_if_asked(tmp_path: Path) -> None:
