@@ -240,7 +240,7 @@ def record(
 ) -> dict[str, Any]:
     """The run's record. images: all of the data, by split. train: what was learnt from. learned: what `fit` returned.
 
-    threshold, parting: what was chosen, where the configuration asks for a choice. The seconds of `fit`, which count over
+    threshold, parting: what was chosen, where a choice was asked for. The seconds of `fit`, which count over
     all restarts, take the place of the watch's.
     """
     learned = dict(learned)
