@@ -31,7 +31,8 @@ def test_what_is_right_already_stays() -> None:
 def test_limits_follow_maps_that_are_too_large() -> None:
     known = example(PAIR, bias=0.55)
     assert tuning.score(*_labels(known, InstanceSettings())) < 0.7
-    chosen = tuned([known], [known], InstanceSettings())
+    assert tuned([example(PAIR)], [known], InstanceSettings()) == InstanceSettings()  # on validation images alone
+    chosen = tuned([known], [example(PAIR)], InstanceSettings())
     assert chosen.boundary > 0.55
     assert chosen.centre > 0.55
     assert tuning.score(*_labels(known, chosen)) > 0.95
