@@ -32,6 +32,8 @@ from segment_anything.modeling import (  # noqa: E402
     Sam,
     TwoWayTransformer,
 )
+from segment_anything.modeling.image_encoder import Attention as Attention  # noqa: E402
+from segment_anything.modeling.image_encoder import get_rel_pos as get_rel_pos  # noqa: E402
 from segment_anything.modeling.prompt_encoder import PositionEmbeddingRandom as PositionEmbeddingRandom  # noqa: E402
 
 from allinsam_core.annotation.hybrid import ConvStem, FineUpscaling  # noqa: E402
