@@ -7,7 +7,7 @@ images. Three inequalities hold whatever the images are:
 2. D = 2PR / (P + R) is concave in (P, R), so  D̄ ≤ 2P̄R̄ / (P̄ + R̄).
 3. bestF1 is, per image, the largest F1 over thresholds, so  its mean ≥ D̄.
 
-Rounding is carried as an interval: a verdict is "holds" or "fails" only when every value that rounds to the
+Rounding is carried as a range: a verdict is "holds" or "fails" only when every value that rounds to the
 printed four decimals agrees. A "fails" says that the two numbers cannot be per-image means over the same
 masks; it does not say which of the two is off, nor why.
 """
@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from math import sqrt
 from typing import Literal
 
-from study.audit.interval import Interval, Verdict, image
 from study.audit.published import Table3Row, printed, table2, table3
+from study.audit.ranges import Range, Verdict, image
 
 Column = Literal["IoU", "ADJ"]
 
@@ -45,16 +45,16 @@ class Check:
     """One inequality on one row: holds where `slack` ≥ 0. `bound` follows from the other columns."""
 
     row: Table3Row
-    value: Interval
-    bound: Interval
-    slack: Interval
+    value: Range
+    bound: Range
+    slack: Range
 
     @property
     def verdict(self) -> Verdict:
         return self.slack.at_least(0.0)
 
 
-def printed_jaccard(row: Table3Row, column: Column) -> Interval:
+def printed_jaccard(row: Table3Row, column: Column) -> Range:
     return printed(row.iou_printed if column == "IoU" else row.adj_printed)
 
 
@@ -95,8 +95,8 @@ class Contradiction:
     """A row whose Dice is above what its other columns allow, by two independent routes."""
 
     row: Table3Row
-    ceiling_from_adj: Interval
-    ceiling_from_precision_recall: Interval
+    ceiling_from_adj: Range
+    ceiling_from_precision_recall: Range
 
     @property
     def excess(self) -> float:
@@ -119,7 +119,7 @@ def contradictions() -> tuple[Contradiction, ...]:
     )
 
 
-def adj_minus_iou() -> tuple[tuple[Table3Row, Interval], ...]:
+def adj_minus_iou() -> tuple[tuple[Table3Row, Range], ...]:
     """The gap between the two columns, row by row."""
     return tuple((row, printed(row.adj_printed) - printed(row.iou_printed)) for row in table3())
 

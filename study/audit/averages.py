@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from study.audit.interval import Interval, image, intersection
 from study.audit.published import Cell, CellScores, Table1Row, printed, table1
+from study.audit.ranges import Range, image, intersection
 
 REFERENCE_METHODS = ("SAM-L tight", "SAM-L random")
 
@@ -30,7 +30,7 @@ class WeightCheck:
 
     row: Table1Row
     cell: Cell
-    weight: Interval
+    weight: Range
 
     @property
     def scores(self) -> CellScores:
@@ -39,7 +39,7 @@ class WeightCheck:
     @property
     def possible(self) -> bool:
         """Some weight in [0, 1] gives the printed average."""
-        return self.weight.overlaps(Interval(0.0, 1.0))
+        return self.weight.overlaps(Range(0.0, 1.0))
 
 
 def implied_weights(cell: Cell) -> tuple[WeightCheck, ...]:
@@ -54,7 +54,7 @@ def implied_weights(cell: Cell) -> tuple[WeightCheck, ...]:
     return tuple(checks)
 
 
-def common_weight(cell: Cell) -> Interval:
+def common_weight(cell: Cell) -> Range:
     """The weights that all four SAM-L rows allow at once."""
     checks = [check for check in implied_weights(cell) if check.row.method in REFERENCE_METHODS]
     common = intersection(check.weight for check in checks)
@@ -68,10 +68,10 @@ class AverageFit:
     """A row's printed average beside the one that the SAM-L rows' common weight gives."""
 
     check: WeightCheck
-    expected: Interval
+    expected: Range
 
     @property
-    def printed(self) -> Interval:
+    def printed(self) -> Range:
         return printed(self.check.scores.average)
 
     @property

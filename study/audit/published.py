@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from study.audit.interval import Interval
+from study.audit.ranges import Range
 
 Cell = Literal["podocyte", "mesangial"]
 CELLS: tuple[Cell, ...] = ("podocyte", "mesangial")
@@ -76,9 +76,9 @@ class Table3Row:
         return f"{self.label}, {self.method}, {self.training_data}"
 
 
-def printed(value: float) -> Interval:
+def printed(value: float) -> Range:
     """Every value that rounds to the printed four decimals."""
-    return Interval(value - HALF_UNIT, value + HALF_UNIT)
+    return Range(value - HALF_UNIT, value + HALF_UNIT)
 
 
 @cache

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from study.audit.interval import Interval, Verdict
 from study.audit.published import CELLS, HALF_UNIT, Cell, Table1Row, Table3Row, printed, table1, table3
+from study.audit.ranges import Range, Verdict
 
 OURS = "All-in-SAM"
 RIVAL = "nnUNet"
@@ -37,7 +37,7 @@ class Duel:
     rival: float
 
     @property
-    def difference(self) -> Interval:
+    def difference(self) -> Range:
         return printed(self.ours) - printed(self.rival)
 
     @property
@@ -112,7 +112,7 @@ class LabelEffect:
     weak: float
 
     @property
-    def difference(self) -> Interval:
+    def difference(self) -> Range:
         return printed(self.weak) - printed(self.complete)
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from study.audit import audit, averages, rankings
 from study.audit.column_average import Summary, read_rows, summarise
-from study.audit.interval import Verdict
 from study.audit.published import CELLS, table1, table3
+from study.audit.ranges import Verdict
 from study.pages import audit_figures
 from study.pages.fragments import Fragments, markdown_table, score, signed
 

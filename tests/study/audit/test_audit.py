@@ -97,7 +97,7 @@ def test_implied_spread_recovers_a_known_one() -> None:
     check, s = audit.jensen("ADJ")[0], 0.03
     mean = check.row.dice
     excess = np.mean([audit.jaccard_of_dice(mean - s), audit.jaccard_of_dice(mean + s)]) - audit.jaccard_of_dice(mean)
-    fake = replace(check, slack=audit.Interval(excess, excess))
+    fake = replace(check, slack=audit.Range(excess, excess))
     assert audit.implied_dice_spread(fake) == pytest.approx(s, rel=1e-3)
     with pytest.raises(ValueError, match="expected ≥ 0"):
         audit.implied_dice_spread(audit.jensen("IoU")[0])
