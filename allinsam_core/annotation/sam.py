@@ -14,10 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
@@ -159,14 +157,17 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         weights = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, UnpicklingError, RuntimeError, EOFError, OSError, ValueError, LookupError) as error:
+    except Exception as error:  # damaged files and refused pickles raise many types
         raise ValueError(
             f"{path}: not a readable checkpoint ({path.stat().st_size:,} bytes found; truncated or another "
             f"kind of file?). Expected a state dict; download it again and compare its sha256 with "
             f"data_manifest.yaml. Cause: {type(error).__name__}: {str(error).partition(chr(10))[0][:200]}"
         ) from error
-    if not isinstance(weights, dict) or not all(isinstance(v, torch.Tensor) for v in weights.values()):
-        raise ValueError(f"{path}: holds {type(weights).__name__}, expected a state dict of tensors")
+    if not isinstance(weights, dict) or not all(
+        isinstance(k, str) and isinstance(v, torch.Tensor) and v.layout == torch.strided and v.device.type == "cpu"
+        for k, v in weights.items()
+    ):
+        raise ValueError(f"{path}: holds {type(weights).__name__}, expected a state dict of tensors by name")
     return weights
 
 
@@ -185,6 +186,11 @@ def load_strictly(module: nn.Module, weights: dict[str, torch.Tensor], path: Pat
             f"{path}: these are not the weights of {what}: {len(missing)} keys missing {missing[:3]}, "
             f"{len(unexpected)} unexpected {unexpected[:3]}, {len(misshapen)} of another shape "
             f"{sorted(misshapen)[:3]}. Choose the model that the file belongs to."
+        )
+    if wrong := [k for k, v in weights.items() if not v.is_meta and (v.is_complex() or not v.isfinite().all())]:
+        raise ValueError(
+            f"{path}: {len(wrong)} of {len(weights)} tensors hold values that are not finite {wrong[:3]}, expected "
+            "numbers; the file is damaged or its training diverged, use another one"
         )
     module.load_state_dict(weights, strict=True)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-import zipfile
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -141,7 +140,9 @@ def _recall(file: Path, shape: tuple[int, ...]) -> tuple[np.ndarray, pd.DataFram
             instances, table = stored["instances"], pd.read_csv(StringIO(str(stored["provenance"])))
         if instances.shape != shape or instances.dtype != np.uint16:
             raise ValueError(f"instances are {instances.dtype} {instances.shape}, expected uint16 {shape}")
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        warnings.warn(f"{file}: damaged weak labels ({error}); made anew", stacklevel=3)
+    except Exception as error:  # NumPy and zipfile raise many types for a damaged file
+        aside = file.with_suffix(".damaged")
+        file.replace(aside)
+        warnings.warn(f"{file}: damaged weak labels ({error}), set aside as {aside.name}; made anew", stacklevel=3)
         return None
     return instances, table

@@ -103,6 +103,9 @@ def load_trained_state(model: nn.Module, state: dict[str, torch.Tensor], source:
             f"{source}: holds other trained tensors than this model: missing {sorted(expected - state.keys())[:3]}, "
             f"unexpected {sorted(state.keys() - expected)[:3]}. Build the model with the settings of that run."
         )
+    own = model.state_dict()
+    if wrong := [k for k, v in state.items() if v.shape != own[k].shape or not v.isfinite().all()]:
+        raise ValueError(f"{source}: tensors of another shape, or with values that are not finite: {wrong[:3]}")
     model.load_state_dict(state, strict=False)
 
 

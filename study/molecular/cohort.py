@@ -8,6 +8,8 @@ nuclei merge), and `cohort.json`, which says how registration went.
 from __future__ import annotations
 
 import hashlib
+import shutil
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -87,7 +89,14 @@ def prepare(settings: CohortSettings, work: Path) -> Path:
     named = records.hash_of(settings.model_dump(mode="json"))
     folder = work / "cohorts" / f"{named}-v{VERSION}"
     if (folder / "slides.csv").is_file():
-        return folder
+        try:
+            _ = MolecularCohort(folder).exact
+            return folder
+        except DataError as error:
+            aside = folder.with_name(f"{folder.name}.damaged")
+            shutil.rmtree(aside, ignore_errors=True)
+            folder.rename(aside)
+            warnings.warn(f"{error}; set aside as {aside.name}, made anew", stacklevel=2)
     truths: dict[str, np.ndarray] = {}
     errors: list[float] = []
     failed: list[str] = []
@@ -105,6 +114,7 @@ def prepare(settings: CohortSettings, work: Path) -> Path:
                 truths[ready.name] = ready.truth.of(ready.cell_type)
             errors.append(error)
             yield ready
+        folder.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(folder / "instances.npz", **truths)  # type: ignore[arg-type]
         said = {"patches": len(errors), "registration_failed": failed, "registration_error_px": errors}
         records.write({"config_hash": named, **said}, folder / "cohort.json")
@@ -139,8 +149,11 @@ class MolecularCohort:
         path = self.folder / "instances.npz"
         if not path.is_file():
             return {}
-        with np.load(path, allow_pickle=False) as stored:
-            return dict(stored)
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                return dict(stored)
+        except Exception as error:  # NumPy and zipfile raise many types for a damaged file
+            raise DataError(f"{path}: damaged ({error}); delete its folder, it is made anew") from error
 
     def part(self, split: Split, cell_type: CellType) -> list[Patch]:
         """The patches of one pool in one split, in the folder's order."""

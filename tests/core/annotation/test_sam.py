@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import shutil
 import zipfile
@@ -118,6 +119,62 @@ def test_one_key_too_few_too_many_or_misshapen_is_an_error() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             sams.load_strictly(module, bad, Path("file.pth"), "linear")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_weights_that_are_not_finite_are_refused(value: float, dtype: torch.dtype) -> None:
+    module = nn.Linear(2, 3)
+    bad = {key: tensor.to(dtype) for key, tensor in module.state_dict().items()}
+    bad["bias"][1] = value
+    with pytest.raises(ValueError, match=r"file\.pth: 1 of 2 tensors hold values that are not finite \['bias'\]"):
+        sams.load_strictly(module, bad, Path("file.pth"), "linear")
+    with pytest.raises(ValueError, match="not finite"):
+        sams.load_strictly(module, {"weight": torch.zeros(3, 2), "bias": torch.zeros(3) * 1j}, Path("f"), "linear")
+
+
+def damaged_pickles() -> dict[str, bytes]:
+    """Legacy checkpoints, whose damage the unpickler meets in many ways."""
+    buffer = io.BytesIO()
+    torch.save(nn.Linear(2, 3).state_dict(), buffer, _use_new_zipfile_serialization=False)
+    whole = buffer.getvalue()
+    return {
+        "short": whole[:30],
+        "opcode": whole[:200] + b"\xff" + whole[201:],
+        "long length": b"\x80\x02X\xff\xff\xff\x7f" + whole,  # struct.error, MemoryError
+        "global": b"\x80\x02cos\nsystem\nq\x00X\x01\x00\x00\x00aq\x01\x85R.",
+        "stack": b"\x80\x02\x85R.",
+        "assertion": whole.replace(b"FloatStorage", b"ByteStorage"),
+        "nested": b"\x80\x02" + b"(" * 5000 + b"." * 2,
+        "nothing": b"",
+        "list": pickle.dumps([1, 2], protocol=2),
+        "numbered keys": pickle.dumps({1: 2, "a": 3}, protocol=2),
+    }
+
+
+@pytest.mark.parametrize("which", sorted(damaged_pickles()))
+def test_damaged_pickles_are_one_sentence(tmp_path: Path, which: str) -> None:
+    path = tmp_path / "damaged.pth"
+    path.write_bytes(damaged_pickles()[which])
+    with pytest.raises(ValueError, match=r"damaged\.pth: ") as caught:
+        sams.build("mini", path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {1: torch.zeros(1)},
+        {"a": torch.zeros(2, 2).to_sparse()},
+        {"a": torch.zeros(1, device="meta")},
+        {"a": [1.0]},
+        [torch.zeros(1)],
+    ],
+)
+def test_what_is_no_state_dict_of_tensors_is_refused(tmp_path: Path, content: object) -> None:
+    torch.save(content, tmp_path / "a.pth")
+    with pytest.raises(ValueError, match=r"a\.pth: (holds|not a readable)"):
+        sams.read_weights(tmp_path / "a.pth")
 
 
 class Malicious:

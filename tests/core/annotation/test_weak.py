@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -116,16 +118,44 @@ def test_whatever_the_masks_depend_on_makes_another_entry(
     assert len(answers) == len(list(tmp_path.iterdir())) == 7
 
 
-@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 cut", b"not an archive"])
-def test_a_damaged_entry_is_made_anew(
-    case: Case, sam: sams.Sam, tmp_path: Path, answers: list[np.ndarray], damage: bytes
+def unreadable_npz(header: bytes, method: int = 0) -> bytes:
+    """An archive of two arrays with this .npy header; method: the compression that the archive claims."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name in ("instances.npy", "provenance.npy"):
+            archive.writestr(name, b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    data = bytearray(buffer.getvalue())
+    if method:
+        at = 0
+        while (at := data.find(b"PK\x03\x04", at) + 1) > 0:
+            data[at + 7] = method
+        at = 0
+        while (at := data.find(b"PK\x01\x02", at) + 1) > 0:
+            data[at + 9] = method
+    return bytes(data)
+
+
+DAMAGE = {
+    "empty": b"",
+    "cut": b"PK\x03\x04 cut",
+    "no archive": b"not an archive",
+    "header is no Python": unreadable_npz(b"{'descr': ((("),  # tokenize.TokenError
+    "header of zeros": unreadable_npz(bytes(40)),
+    "unknown compression": unreadable_npz(b"{}", method=99),  # NotImplementedError
+}
+
+
+@pytest.mark.parametrize("what", DAMAGE)
+def test_a_damaged_entry_is_set_aside_and_made_anew(
+    case: Case, sam: sams.Sam, tmp_path: Path, answers: list[np.ndarray], what: str
 ) -> None:
     wanted = labelled(case, sam, cache=tmp_path)
     (file,) = tmp_path.iterdir()
-    file.write_bytes(damage)
-    with pytest.warns(UserWarning, match="damaged weak labels"):
+    file.write_bytes(DAMAGE[what])
+    with pytest.warns(UserWarning, match=r"damaged weak labels .* set aside as .*\.damaged; made anew"):
         again = labelled(case, sam, cache=tmp_path)
     assert (again.instances == wanted.instances).all()
+    assert file.with_suffix(".damaged").read_bytes() == DAMAGE[what]
     labelled(case, sam, cache=tmp_path)
     assert len(answers) == 2  # repaired
 

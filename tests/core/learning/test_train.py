@@ -283,3 +283,11 @@ def test_the_trained_state_holds_what_learns_and_its_buffers() -> None:
     assert torch.equal(state["3.weight"], model[3].weight)
     with pytest.raises(ValueError, match=r"here: holds other trained tensors.*missing \['3.weight'\]"):
         load_trained_state(model, {k: v for k, v in state.items() if k != "3.weight"}, "here")
+
+
+@pytest.mark.parametrize("wrong", [torch.tensor([0.0, math.nan]), torch.tensor([math.inf, 0.0]), torch.zeros(3)])
+def test_trained_tensors_that_are_not_finite_or_misshapen_are_refused(wrong: torch.Tensor) -> None:
+    model = torch.nn.Linear(2, 2)
+    state = {**trained_state(model), "bias": wrong}
+    with pytest.raises(ValueError, match=r"^a\.safetensors: tensors of another shape, or with values .*\['bias'\]"):
+        load_trained_state(model, state, "a.safetensors")

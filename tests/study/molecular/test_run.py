@@ -83,6 +83,20 @@ def test_a_cohort_that_is_there_is_not_made_again(tiny_grid: Profile, cohort_wor
     assert (prepare(settings, cohort_work) / "slides.csv").stat().st_mtime_ns == before
 
 
+@pytest.mark.parametrize("damage", [b"", b"not an archive", b"PK\x03\x04 cut"])
+def test_a_cohort_with_damaged_truths_is_set_aside_and_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_grid: MolecularProfile, damage: bytes
+) -> None:
+    settings = tiny_grid.grid()[0].cohort
+    monkeypatch.setattr("study.molecular.cohort.simulated", lambda _: [])
+    folder = prepare(settings, tmp_path)
+    (folder / "instances.npz").write_bytes(damage)
+    with pytest.warns(UserWarning, match=r"instances\.npz: damaged .*set aside as .*\.damaged, made anew"):
+        assert prepare(settings, tmp_path) == folder
+    assert (folder.with_name(f"{folder.name}.damaged") / "instances.npz").read_bytes() == damage
+    assert MolecularCohort(folder).exact == {}
+
+
 def test_test_patches_are_of_slides_that_no_training_saw_and_have_exact_instances(cohort: MolecularCohort) -> None:
     parts = {split: cohort.part(split, "podocyte") for split in ("train", "val", "test")}  # type: ignore[arg-type]
     slides = {split: {patch.slide for patch in part} for split, part in parts.items()}
