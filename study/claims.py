@@ -34,7 +34,8 @@ class Finding:
 
 @dataclass(frozen=True)
 class Claim:
-    """What the paper says, what data it was asked of here, and the findings. page: the notebook that has them all."""
+    """What the paper says, what data it was asked of here, and the findings. page: has them all, seen from the
+    notebooks' pages."""
 
     says: str
     asked_of: str
@@ -140,7 +141,7 @@ def _monuseg(results: Path, profile: str) -> Iterable[Claim]:
             lead(f"{law} boxes", bootstrap_mean((iou[f"{law} boxes"] - iou[f"ellipses of {law} boxes"]).dropna()))
             for law in ("tight", "random")
         ),
-        "mini_sam",
+        "../results/mini_sam",
     )
 
 
@@ -189,4 +190,4 @@ def _corrective(results: Path, profile: str) -> Claim:
     )
     data = "MoNuSeg at 20× and simulated slides, with label errors put in"
     says, measure = "Corrective learning repairs wrong labels.", "Dice, corrective minus plain training"
-    return Claim(says, data, measure, tuple(findings), "mocl")
+    return Claim(says, data, measure, tuple(findings), "../results/mocl")

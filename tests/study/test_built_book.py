@@ -35,8 +35,8 @@ def test_links_images_and_outside_resources(html: Path) -> None:
 def test_a_planted_dead_link_is_found(html: Path, tmp_path: Path) -> None:
     shutil.copytree(html, tmp_path / "html")
     page = tmp_path / "html" / "audit.html"
-    page.write_text(page.read_text(encoding="utf-8").replace("results/table3.html", "results/table9.html"))
-    assert any("audit.html: link to results/table9.html" in problem for problem in check(tmp_path / "html"))
+    page.write_text(page.read_text(encoding="utf-8").replace("runs/table3.html", "runs/table9.html"))
+    assert any("audit.html: link to runs/table9.html" in problem for problem in check(tmp_path / "html"))
 
 
 def test_no_page_of_the_book_is_missing_its_numbers(html: Path) -> None:
@@ -90,9 +90,20 @@ SIDEWAYS = "document.documentElement.scrollWidth - document.documentElement.clie
 MUTE = """[...document.images]
   .filter(i => !i.alt.trim() || !i.complete || (!i.naturalWidth && i.offsetParent))
   .map(i => i.src)"""
-FIGURES = """[...document.querySelectorAll('article figure')].filter(figure =>
+FIGURES = """[...document.querySelectorAll('article figure:not(.table-figure)')].filter(figure =>
   [...figure.querySelectorAll('img')].filter(image => image.offsetParent).length !== 1 ||
   !figure.querySelector('figcaption')?.offsetParent).map(figure => figure.id)"""
+# beyond its column and not inside something that scrolls; or scrolling without a sign that there is more
+CUT = """(() => {
+  const scrolls = '.wide-table, .cell_output, .pst-scrollable-table-container, .highlight, pre, div.math';
+  const column = document.querySelector('article').getBoundingClientRect().right;
+  const beyond = [...document.querySelectorAll('article :is(table, figure, img, pre)')].filter(e =>
+    e.checkVisibility() && !e.parentElement.closest(scrolls) &&
+    e.getBoundingClientRect().right > (e.closest('.full-width') ? innerWidth : column) + 1);
+  const silent = [...document.querySelectorAll('.wide-table:not(.more)')].filter(e =>
+    e.checkVisibility() && e.scrollWidth > e.clientWidth + 1);
+  return [...beyond, ...silent].map(e => `${e.tagName} ${e.id || e.className}`);
+})()"""
 CONTRAST = """() => {
   const parse = c => (c.match(/[\\d.]+/g) || []).map(Number);
   const linear = v => (v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
@@ -173,7 +184,8 @@ def test_every_page_reads_well(html: Path, browser: Any, size: str, mode: str) -
             faults.append(f"{name}: weighs {weight:,} bytes, expected at most {MAX_PAGE_BYTES:,}")
         faults += [f"{name}: figure {label} lacks its picture or caption" for label in page.evaluate(FIGURES)]
         faults += [f"{name}: image {source}" for source in page.evaluate(MUTE)]
-        if name.name != "search.html":
+        if name.name != "search.html":  # it has no article
+            faults += [f"{name}: cut off, {what}" for what in page.evaluate(CUT)]
             faults += [f"{name}: contrast {text}" for text in page.evaluate(CONTRAST)]
     visit.context.close()
     assert faults + visit.trouble == []
@@ -197,7 +209,8 @@ def test_the_checks_can_fail(tmp_path: Path, browser: Any) -> None:
     page = tmp_path / "p.html"
     page.write_text(
         "<style>a:focus {outline: none}</style>"
-        '<article><p style="width: 900px; color: #999">pale words</p></article><img src="http://127.0.0.1:9/x.png">'
+        '<article><p style="width: 900px; color: #999">pale words</p>'
+        '<table style="width: 900px"></table></article><img src="http://127.0.0.1:9/x.png">'
         '<a href="#">one</a><a href="#" id="trap">two</a><a href="#">three</a>'
         "<script>document.getElementById('trap').onkeydown = event => event.preventDefault()</script>"
     )
@@ -205,6 +218,7 @@ def test_the_checks_can_fail(tmp_path: Path, browser: Any) -> None:
     opened = visit.open(page)
     assert opened.evaluate(SIDEWAYS) > 0
     assert len(opened.evaluate(MUTE)) == 1
+    assert opened.evaluate(CUT) == ["TABLE "]
     assert len(opened.evaluate(CONTRAST)) == 1
     assert any(text.startswith("asks http://127.0.0.1") for text in visit.trouble)
     assert visit.weight() == page.stat().st_size
