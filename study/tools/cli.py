@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +10,7 @@ import typer
 from study.tools.annotate import annotate
 from study.tools.book import app as book
 from study.tools.data import app as data
+from study.tools.describe import describe
 from study.tools.notebook import app as notebook
 from study.tools.score import command as score
 from study.tools.segment import segment
@@ -23,27 +23,8 @@ app.add_typer(notebook, name="notebook")
 app.command("annotate")(annotate)
 app.command("segment")(segment)
 app.command("score")(score)
+app.command("describe")(describe)
 app.command("train")(train)
-
-
-@app.command()
-def describe(
-    name: Annotated[str, typer.Argument(help="mini, vit_b, vit_l or vit_h.")],
-    placement: Annotated[str, typer.Option(help="Which blocks are adapted: all, late or none.")] = "all",
-    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
-) -> None:
-    """Parameter counts of the adapted SAM: total, trainable, adapter, decoder. Needs no weights."""
-    import torch
-
-    from allinsam_core.annotation import sam
-    from allinsam_core.learning.adapter import AdaptedSam, parameter_counts
-
-    if name not in sam.MODELS or placement not in ("all", "late", "none"):
-        raise typer.BadParameter(f"{name!r}, {placement!r}: expected one of {', '.join(sam.MODELS)}; all, late, none")
-    with torch.device("meta"):  # shapes only: the largest SAM would fill 2.5 GB
-        model = AdaptedSam(sam.build(name), placement=placement, reduction=sam.REDUCTION[name])  # type: ignore[arg-type]
-    counts = parameter_counts(model)
-    typer.echo(json.dumps(counts) if as_json else "\n".join(f"{k:<10}{v:>13,}" for k, v in counts.items()))
 
 
 @app.command()
