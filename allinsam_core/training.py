@@ -100,7 +100,7 @@ def train(
             one = method(sam, recipe, device)
             own = {split: [case.of_class(name) for case in part] for split, part in parts.items()}
             histories[name] = one.fit(own["train"], own["val"], (work or Path(scratch)) / f"class-{index}")
-            cuts.append(threshold.choose((one.predict(case.image), case.mask) for case in own["val"]))
+            cuts.append(threshold.choose(((one.predict(c.image), c.mask) for c in own["val"]), cautious=True))
             nets.append(one.model.sam if isinstance(one.model, EmbeddingSam) else one.model)
     about = Description(
         base=recipe.base,

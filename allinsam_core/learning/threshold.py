@@ -14,8 +14,11 @@ import numpy as np
 LEVELS = 256  # probabilities are judged as 8-bit images
 
 
-def choose(predicted: Iterable[tuple[np.ndarray, np.ndarray]]) -> float:
+def choose(predicted: Iterable[tuple[np.ndarray, np.ndarray]], cautious: bool = False) -> float:
     """The threshold in (0, 1) with the largest mean Dice; of several the one nearest to 0.5.
+
+    cautious: of all that are within one standard error of the best (Breiman et al. 1984, §3.4.3; here of the
+    differences, image by image) the one nearest to 0.5. A single image tells nothing about others and leaves 0.5.
 
     predicted: per image its probability (H, W) float in [0, 1] and its true mask (H, W) bool. Candidates are the 255
     edges between 8-bit levels, 0.5 among them. Raises ValueError without images.
@@ -25,7 +28,11 @@ def choose(predicted: Iterable[tuple[np.ndarray, np.ndarray]]) -> float:
         raise ValueError("no validation image, expected at least one; a threshold cannot be chosen without")
     mean = np.mean(dices, axis=0)
     edges = (np.arange(1, LEVELS) - 0.5) / (LEVELS - 1)
-    best = np.flatnonzero(mean == mean.max())
+    if cautious and len(dices) == 1:
+        return 0.5
+    behind = np.stack(dices)[:, [mean.argmax()]] - dices
+    error = behind.std(axis=0, ddof=1) / np.sqrt(len(dices)) if cautious else 0
+    best = np.flatnonzero(behind.mean(axis=0) <= error) if cautious else np.flatnonzero(mean == mean.max())
     return float(min(edges[best], key=lambda edge: abs(edge - 0.5)))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,11 +20,15 @@ ELSEWHERE = {
     ),
     "segment": (
         "study.tools.segment:segment",
-        "Find all nuclei of an image: probability, instance map, GeoJSON and a picture.",
+        "Find all nuclei of an image or a whole slide: label image, GeoJSON, table and a picture or quality page.",
     ),
     "train": (
         "study.tools.train:train",
         "Train All-in-SAM on your own annotated images; killed, the same call goes on where it stopped.",
+    ),
+    "describe": (
+        "study.tools.describe:describe",
+        "Parameter counts of an adapted SAM, or a trained model's base, classes, resolution, training and scores.",
     ),
     "score": (
         "study.tools.score:command",
@@ -59,26 +62,6 @@ class Commands(TyperGroup):
 
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, pretty_exceptions_show_locals=False, help=__doc__)
-
-
-@app.command()
-def describe(
-    name: Annotated[str, typer.Argument(help="mini, vit_b, vit_l or vit_h.")],
-    placement: Annotated[str, typer.Option(help="Which blocks are adapted: all, late or none.")] = "all",
-    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
-) -> None:
-    """Parameter counts of the adapted SAM: total, trainable, adapter, decoder. Needs no weights."""
-    import torch
-
-    from allinsam_core.annotation import sam
-    from allinsam_core.learning.adapter import AdaptedSam, parameter_counts
-
-    if name not in sam.MODELS or placement not in ("all", "late", "none"):
-        raise typer.BadParameter(f"{name!r}, {placement!r}: expected one of {', '.join(sam.MODELS)}; all, late, none")
-    with torch.device("meta"):  # shapes only: the largest SAM would fill 2.5 GB
-        model = AdaptedSam(sam.build(name), placement=placement, reduction=sam.REDUCTION[name])  # type: ignore[arg-type]
-    counts = parameter_counts(model)
-    typer.echo(json.dumps(counts) if as_json else "\n".join(f"{k:<10}{v:>13,}" for k, v in counts.items()))
 
 
 @app.command()

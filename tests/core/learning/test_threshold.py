@@ -53,3 +53,14 @@ def test_the_judge_then_finds_the_dice_that_was_promised() -> None:
     judged = pixel.evaluate(threshold.moved(prob, cut), truth, eight_bit=True)
     assert judged.dice == pytest.approx(pixel.evaluate(prob, truth, eight_bit=True).best_f1)
     assert judged.dice > pixel.evaluate(prob, truth, eight_bit=True).dice + 0.2
+
+
+def test_a_cautious_choice_leaves_the_middle_only_for_what_images_agree_on() -> None:
+    truth = np.zeros((10, 20), bool)
+    truth[:, :10] = True
+    low = np.where(truth, 0.3, 0.1)  # right from any threshold between 0.1 and 0.3
+    assert threshold.choose([(low, truth)], cautious=True) == 0.5
+    assert threshold.choose([(low, truth)] * 3, cautious=True) == pytest.approx(0.3, abs=0.003)
+    high = np.where(truth, 0.9, 0.6)
+    for images in ([(low, truth), (high, truth)], [(high, truth), (low, truth)]):
+        assert threshold.choose(images, cautious=True) == 0.5  # what helps one spoils the other
