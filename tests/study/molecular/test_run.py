@@ -85,7 +85,7 @@ def test_a_cohort_that_is_there_is_not_made_again(tiny_grid: Profile, cohort_wor
 
 @pytest.mark.parametrize("damage", [b"", b"not an archive", b"PK\x03\x04 cut"])
 def test_a_cohort_with_damaged_truths_is_set_aside_and_made_anew(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_grid: MolecularProfile, damage: bytes
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_grid: Profile, damage: bytes
 ) -> None:
     settings = tiny_grid.grid()[0].cohort
     monkeypatch.setattr("study.molecular.cohort.simulated", lambda _: [])
