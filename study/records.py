@@ -176,16 +176,6 @@ def _processor() -> str:
     return platform.processor() or "unknown"
 
 
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or "unknown"
-
-
 # ---- names and checksums
 
 
