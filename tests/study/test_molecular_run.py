@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 
 from allinsam_core.annotation import sam
+from allinsam_core.annotation.weak import WeakSettings, weak_cases
 from allinsam_core.data import inhouse
+from allinsam_core.data.case import Case
 from allinsam_core.data.errors import DataError
-from allinsam_core.study import molecular_config, molecular_run, records
+from allinsam_core.metrics import pixel
+from allinsam_core.study import molecular_cohort, molecular_config, molecular_methods, molecular_run, records
+from allinsam_core.study.config import AnnotatorSettings
 from allinsam_core.study.molecular_cohort import DRAWN_BY, MolecularCohort, checksum, drawn, prepare
 from allinsam_core.study.molecular_config import MolecularProfile
 from allinsam_core.study.molecular_run import decode, encode, execute_grid
@@ -146,6 +154,60 @@ def test_a_record_of_another_configuration_stops_the_grid(
     records.write({"config_hash": "other"}, run.folder(tmp_path) / "run.json")
     with pytest.raises(ValueError, match=f"record of configuration other, expected {run.hash}"):
         execute_grid(tiny_grid, tmp_path, cohort_work)
+
+
+@pytest.mark.parametrize("reference", ["truth", "expert"])
+@pytest.mark.parametrize("boxed", [False, True])
+def test_fit_sees_drawn_training_patches_alone_and_scores_are_against_the_reference(
+    reference: str,
+    boxed: bool,
+    tiny_grid: MolecularProfile,
+    cohort: MolecularCohort,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Boxed: SAM's masks of the boxes around what was drawn; here their ellipses."""
+    fits: list[tuple[list[Case], list[Case]]] = []
+
+    class Spy:
+        fabric = SimpleNamespace(device="cpu")
+
+        def fit(self, train: list[Case], val: list[Case], folder: Path) -> dict[str, Any]:
+            fits.append((train, val))
+            return {}
+
+        def predict(self, image: np.ndarray) -> np.ndarray:
+            return 1 - image[..., 0].astype(np.float32) / 255
+
+    boxes = WeakSettings(box_law="random", spread=5)
+    monkeypatch.setattr(molecular_methods, "build", lambda config, device: Spy())
+    monkeypatch.setattr(molecular_cohort.sam, "weights_file", lambda weights: None)
+    monkeypatch.setattr(molecular_cohort.sam, "build", lambda name, file: None)
+    masks = AnnotatorSettings(boxes=boxes) if boxed else None
+    drawers = ("student1", "student2", "student3")
+    run = tiny_grid.run("mocl", "Students", "podocyte", 0).model_copy(update={"reference": reference, "masks": masks})
+    place = molecular_run.execute(run, cohort, tmp_path / "results", tmp_path / "work")
+    patches = {split: cohort.part(split, "podocyte") for split in ("train", "test")}  # type: ignore[arg-type]
+    ((train, val),) = fits
+    assert val == []
+    expected = [patch.case(who) for patch, who in zip(patches["train"], drawers, strict=False)]
+    if boxed:
+        expected = [weak.case for weak in weak_cases(expected, None, boxes)]
+    assert [case.name for case in train] == [case.name for case in expected]
+    assert all(np.array_equal(a.mask, b.mask) for a, b in zip(train, expected, strict=True))
+    for row, patch in zip(pd.read_csv(place / "rows.csv").to_dict("records"), patches["test"], strict=True):
+        case = patch.case(reference)
+        scores = pixel.evaluate(Spy().predict(case.image), case.mask)
+        assert (row["image"], row["dice"]) == (patch.name, pytest.approx(scores.dice, abs=1e-6))
+
+
+def test_the_seed_decides_initial_weights_crops_and_dropout(tiny_grid: MolecularProfile) -> None:
+    run = tiny_grid.grid()[0]
+    first, again, other = (molecular_methods.build(run.model_copy(update={"seed": s}), "cpu") for s in (0, 0, 1))
+    assert (first.seed, other.seed) == (0, 1)
+    one, same, changed = (method.model.state_dict() for method in (first, again, other))
+    assert all(torch.equal(value, same[name]) for name, value in one.items())
+    assert not all(torch.equal(value, changed[name]) for name, value in one.items())
 
 
 def test_run_lengths_give_the_mask_back() -> None:

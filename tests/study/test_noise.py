@@ -133,3 +133,15 @@ def test_monuseg_at_half_resolution(monkeypatch: pytest.MonkeyPatch) -> None:
     assert half.instances.shape == (32, 32)
     assert half.spacing == 2 * whole.spacing
     assert run.cases(DataSettings(), Path())["val"] == [whole]
+
+
+def test_every_data_set_is_read_once_and_given_to_its_own_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    given: list[tuple[str, object]] = []
+    monkeypatch.setattr(run, "cases", lambda data, root: read.append(data.source) or data.source)
+    monkeypatch.setattr(run, "execute", lambda config, *a, data: given.append((config.data.source, data)) or tmp_path)
+    noise.execute("smoke", tmp_path / "results", tmp_path / "work")
+    assert read == list(noise.profile("smoke").data)
+    assert len(read) > 1
+    assert all(source == images for source, images in given)
+    assert len(given) == len(noise.profile("smoke").grid())
