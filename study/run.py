@@ -85,17 +85,24 @@ def execute(
 def execute_grid(
     profile: Profile, results: Path | str, work: Path | str, root: Path | str | None = None, device: str = "auto"
 ) -> list[Path]:
-    """Do every run of a profile of segmentation that is not finished; returns the folders of all."""
-    folders, shared = [], {}
-    for number, config in enumerate(grid := profile.grid(), start=1):
+    """Do every run of a profile of segmentation that is not finished, one data set's after another's.
+
+    Returns the folders of all, in that order.
+    """
+
+    def key(config: Run) -> str:
+        return config.data.model_dump_json() if isinstance(config, RunConfig) else ""
+
+    folders, shared, grid = [], {}, profile.grid()
+    keys = list(dict.fromkeys(map(key, grid)))
+    for number, config in enumerate(sorted(grid, key=lambda config: keys.index(key(config))), start=1):
         if finished(config, results, root, device) or not isinstance(config, RunConfig):
             folders.append(execute(config, results, work, root, device))
             continue
         print(f"{number} of {len(grid)}: {config.run_id}", flush=True)
-        key = config.data.model_dump_json()
-        if key not in shared:  # read once; only one data set at a time is kept
-            shared = {key: cases(config.data, None if root is None else resolved(root))}
-        folders.append(execute(config, results, work, root, device, data=shared[key]))
+        if key(config) not in shared:  # read once; only one data set at a time is kept
+            shared = {key(config): cases(config.data, None if root is None else resolved(root))}
+        folders.append(execute(config, results, work, root, device, data=shared[key(config)]))
     return folders
 
 

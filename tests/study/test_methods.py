@@ -56,6 +56,9 @@ def test_the_seed_decides_the_initial_weights(tiny_config: RunConfig) -> None:
     first, again, other = (tiny_config.model.network(seed).state_dict() for seed in (0, 0, 1))  # type: ignore[attr-defined]
     assert all(torch.equal(v, again[k]) for k, v in first.items())
     assert not all(torch.equal(v, other[k]) for k, v in first.items())
+    built = methods.build(tiny_config.model_copy(update={"seed": 1}), "cpu")
+    assert isinstance(built, NetworkMethod)
+    assert all(torch.equal(v, other[k]) for k, v in built.model.state_dict().items())
 
 
 def test_sams_settings_reach_the_adapter(tiny_sam: sam.Sam, monkeypatch: pytest.MonkeyPatch) -> None:

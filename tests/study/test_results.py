@@ -139,4 +139,8 @@ def test_leads_are_paired_on_the_seeds_that_both_have(write_run: WriteRun) -> No
     lead = tables.lead(scores, ("allinsam", "complete"), ("unet", "complete"))
     assert lead is not None
     assert (lead.mean, lead.n) == (pytest.approx(0.15), 2)
+    scores = tables.collect(write_run("unet", 1.0, 1, {"x": 0.0, "y": 0.0}), "mini")
+    both = tables.lead(scores, ("allinsam", "complete"), ("unet", "complete"))
+    assert both is not None
+    assert (both.mean, both.n) == (pytest.approx(0.125), 2)
     assert tables.lead(scores, ("allinsam", "weak"), ("unet", "complete")) is None

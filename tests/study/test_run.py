@@ -21,7 +21,7 @@ from allinsam_core.metrics import pixel
 from allinsam_core.metrics.instance import InstanceScores
 from allinsam_core.metrics.pixel import PixelScores
 from allinsam_core.settings import SettingsError
-from study import finished, methods, records, run
+from study import finished, grid, methods, records, run
 from study.code import code_hash
 from study.config import AnnotatorSettings, RunConfig
 from study.data import DataSettings
@@ -357,6 +357,19 @@ def test_a_grid_goes_on_where_it_stopped(noisy: Profile, tmp_path: Path, monkeyp
     assert rows.groupby("method")["image"].apply(tuple).nunique() == 1
     first, second = (rows[rows["method"] == method]["auc"].tolist() for method in ("none", "ours"))
     assert first != second  # after the warm-up the losses part
+
+
+def test_every_data_set_is_read_once_and_given_to_its_own_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    given: list[tuple[str, object]] = []
+    profile = grid.profile("noise/smoke")
+    monkeypatch.setattr(run, "cases", lambda data, root: read.append(data.source) or data.source)
+    monkeypatch.setattr(run, "execute", lambda config, *a, data: given.append((config.data.source, data)) or tmp_path)
+    run.execute_grid(profile, tmp_path / "results", tmp_path / "work")
+    assert read == list(profile.axes["data.source"])
+    assert len(read) > 1
+    assert all(source == images for source, images in given)
+    assert len(given) == len(profile.grid())
 
 
 def test_the_cohorts_podocytes() -> None:

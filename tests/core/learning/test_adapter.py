@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from allinsam_core.annotation import sam as sams
 from allinsam_core.annotation.sam import Sam
@@ -152,6 +153,47 @@ def test_one_prompt_by_hand() -> None:
         impulse = torch.zeros(1, 3, 2, 2)
         impulse[0, 0, 0, 0] = 1
         assert module.features(impulse, torch.zeros(1, 1, 1, 2)).item() == pytest.approx(1)
+
+
+class Doubling(nn.Module):
+    """Notes the tokens it receives and gives them back `factor` times, `factor` being 2 but for the neck."""
+
+    def __init__(self, received: list[torch.Tensor], factor: int = 2) -> None:
+        super().__init__()
+        self.received, self.factor = received, factor
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        self.received.append(tokens)
+        return self.factor * tokens
+
+
+@pytest.mark.parametrize(
+    ("placement", "by_hand"),
+    [
+        ("all", [17, 56, 144, 330, 660]),  # 5 + 12, 34 + 22, 112 + 32, 288 + 42, 2 · 330
+        ("late", [5, 10, 52, 146, 292]),  # 5, 10, 20 + 32, 104 + 42, 2 · 146
+        ("none", [5, 10, 20, 40, 80]),
+    ],
+)
+def test_each_block_receives_tokens_and_prompt_by_hand(tiny_sam: Sam, placement: str, by_hand: list[int]) -> None:
+    """Tokens 2, position embedding 3, block i's prompt 2 + 10 (i + 1) before it; each block doubles, the neck reads."""
+    model, received = adapted(tiny_sam, placement=placement), []
+    encoder = model.image_encoder
+    encoder.blocks = nn.ModuleList(Doubling(received) for _ in range(4))
+    encoder.neck = Doubling(received, factor=1)
+    with torch.no_grad():
+        encoder.patch_embed.proj.weight.zero_()
+        encoder.patch_embed.proj.bias.fill_(2)
+        encoder.pos_embed.fill_(3)
+        if model.adapter is not None:
+            model.adapter.handcrafted.weight.zero_()
+            model.adapter.embedding.weight.fill_(1 / 32)  # the mean over a token's 32 values: 2, not 5
+            model.adapter.up.weight.fill_(1 / 4)  # the mean over the bottleneck's 4
+            for index, own in enumerate(model.adapter.per_block):
+                own.weight.copy_(torch.eye(4))
+                own.bias.fill_(10 * (index + 1))  # so large that GELU changes nothing
+        model.encode(torch.rand(1, 3, 64, 64))
+    assert [tokens.unique().tolist() for tokens in received] == [[pytest.approx(value)] for value in by_hand]
 
 
 def test_initial_weights_are_the_released_codes() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from allinsam_core.data.case import Case
 from allinsam_core.learning import losses
 from allinsam_core.learning.augment import AugmentSettings
 from allinsam_core.learning.method import NetworkMethod, WindowSettings
-from allinsam_core.learning.train import TrainSettings
+from allinsam_core.learning.train import History, TrainSettings
 
 WINDOW = WindowSettings(field=16, size=16)
 NOTHING = AugmentSettings(turns=False, zoom=0, stain=0, shift=0, blur=0, noise=0)
@@ -98,6 +99,40 @@ def test_training_crops_may_be_magnified_otherwise(
     one.window = WINDOW.model_copy(update={"train_field": 8})
     one.fit([halves], [halves], tmp_path / "other")
     assert asked == [(16, 16), (8, 16)]
+
+
+def test_the_seed_decides_crops_and_dropout_and_looks_are_at_the_validation_images(
+    halves: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from allinsam_core.learning import method as module
+
+    told: dict[str, Any] = {}
+
+    def loop(model: nn.Module, sample: Any, *settings: object, validate: Any, seed: int, **more: object) -> History:
+        told.update(crops=sample.seed, cases=sample.cases, dropout=seed, looked=validate(model))
+        return History()
+
+    monkeypatch.setattr(module, "fit", loop)
+    one, other = method(seed=5), case(halves.image[..., 0], halves.image[..., 0] > 0)
+    monkeypatch.setattr(one, "validate", lambda val: val)
+    one.fit([halves], [other], tmp_path)
+    assert told == {"crops": 5, "dropout": 5, "cases": [halves], "looked": [other]}
+
+
+def test_windows_overlap_in_prediction_and_not_in_validation(halves: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    from allinsam_core.learning import method as module
+
+    overlaps: list[float] = []
+
+    def maps(model: nn.Module, image: np.ndarray, field: int, size: int, overlap: float, *more: object) -> Any:
+        overlaps.append(overlap)
+        return np.zeros((1, *image.shape[:2]), np.float32)
+
+    monkeypatch.setattr(module, "maps", maps)
+    one = method()
+    one.validate([halves])
+    one.predict(halves.image)
+    assert overlaps == [0.0, WINDOW.overlap]
 
 
 def test_prediction_is_a_probability_map(halves: Case) -> None:

@@ -21,6 +21,14 @@ def test_the_best_mean_dice_by_hand() -> None:
     assert chosen == pytest.approx((154 - 0.5) / 255)  # 0.6 is level 153; the next edge is nearest to 0.5
 
 
+def test_it_is_the_mean_over_images_that_decides() -> None:
+    # at 0.5 two images have Dice 1 and the third 0.2; from 0.65 on they have 2/3, 2/3 and 1, in the mean more
+    agreed = picture((0.9, True), (0.6, True), (0.1, False))
+    third = picture((0.9, True), *[(0.65, False)] * 8)
+    assert threshold.choose([agreed, agreed]) == 0.5
+    assert 0.65 < threshold.choose([agreed, agreed, third]) <= 0.9
+
+
 def test_of_equals_the_one_nearest_to_a_half() -> None:
     assert threshold.choose([picture((0.9, True), (0.1, False))]) == 0.5
 

@@ -127,6 +127,35 @@ def test_a_killed_run_ends_with_the_same_weights(tmp_path: Path, killed_at: int)
     assert continued.seconds > 0
 
 
+def test_random_draws_depend_on_seed_and_step_alone(tmp_path: Path) -> None:
+    """Dropout's numbers: others in every step and for every seed, the same after a restart and after other draws."""
+
+    def drawn(place: str, seed: int = 3, stop: int = 8) -> list[float]:
+        found: list[float] = []
+
+        def drawing(model: nn.Module, batch: Batch) -> torch.Tensor:
+            found.append(float(torch.rand(())))
+            return loss(model, batch)
+
+        def validate(model: nn.Module) -> dict[str, float]:
+            torch.rand(seed)
+            return {"loss": 1.0, "dice": 0.0}
+
+        settings = TrainSettings(steps=8, accumulate=2, checkpoint_every=1, validate_every=2)
+        train.fit(
+            network(), batch, drawing, settings, tmp_path / place, validate, seed, Fabric(accelerator="cpu"), stop=stop
+        )
+        return found
+
+    whole = drawn("whole")
+    assert len(set(whole)) == len(whole) == 8 * 2
+    for seed in (0, 1, 2, 4, 5):
+        assert not set(drawn(f"seed {seed}", seed)) & set(whole)
+    first = drawn("cut", stop=5)
+    torch.manual_seed(12345)
+    assert first + drawn("cut") == whole
+
+
 def test_a_run_may_end_within_its_schedule(tmp_path: Path) -> None:
     settings = TrainSettings(steps=12, learning_rate=0.05, validate_every=5)
     cut, shorter = network(), network()

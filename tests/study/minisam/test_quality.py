@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -49,9 +50,11 @@ def test_lower_thresholds_make_larger_masks(disc: Case, tmp_path: Path, monkeypa
     torch.manual_seed(0)
     sam = sams._build_mini(sams.MiniGeometry(embed_dim=48, depth=2, num_heads=2, global_attn_indexes=(1,)))
     monkeypatch.setattr(mini_sam.sams, "load_mini", lambda: sam)
-    monkeypatch.setattr(mini_sam.monuseg, "load", lambda root, split: [disc])
+    read: list[str] = []
+    monkeypatch.setattr(mini_sam.monuseg, "load", lambda root, split: read.append(split) or [disc])
     monkeypatch.setenv("ALLINSAM_DATA", str(tmp_path))
     folder = mini_sam.mask_thresholds(tmp_path, side=50)
+    assert read == ["val"]
     rows = pd.read_csv(folder / "rows.csv").set_index(["boxes", "threshold"])
     assert len(rows) == len(mini_sam.LAWS) * len(mini_sam.THRESHOLDS)
     ratios = rows.loc["tight", "median_area_ratio"].sort_index()
@@ -79,3 +82,19 @@ def test_the_worst_come_first_and_specks_do_not_count() -> None:
 def test_test_images_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="test images are left to the grid"):
         mini_sam.execute(tmp_path, ("test",))  # type: ignore[arg-type]
+
+
+def test_quality_is_measured_on_training_and_validation_images_alone(
+    disc: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    sam = sams._build_mini(sams.MiniGeometry(embed_dim=48, depth=2, num_heads=2, global_attn_indexes=(1,)))
+    read: list[str] = []
+    monkeypatch.setattr(mini_sam.sams, "load_mini", lambda: sam)
+    monkeypatch.setattr(mini_sam, "nuclei", lambda image, spacing: (np.zeros((60, 60)), np.zeros((60, 60), np.int32)))
+    monkeypatch.setattr(
+        mini_sam.monuseg, "load", lambda root, split: read.append(split) or [replace(disc, name=split, split=split)]
+    )
+    monkeypatch.setenv("ALLINSAM_DATA", str(tmp_path))
+    rows = pd.read_csv(mini_sam.execute(tmp_path) / "rows.csv")
+    assert read == ["train", "val"] == rows["image"].unique().tolist()

@@ -5,19 +5,28 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 
 from allinsam_core.annotation import sam
+from allinsam_core.annotation.weak import WeakSettings, weak_cases
+from allinsam_core.data.case import Case
 from allinsam_core.data.errors import DataError
+from allinsam_core.learning.method import Method
+from allinsam_core.metrics import pixel
 from allinsam_core.settings import SettingsError
-from study import finished, grid, records
+from study import finished, grid, methods, records
 from study import run as study_run
+from study.config import AnnotatorSettings
 from study.grid import Profile
+from study.molecular import cohort as molecular_cohort
 from study.molecular import inhouse
 from study.molecular.cohort import DRAWN_BY, MolecularCohort, checksum, drawn, prepare
-from study.molecular.run import decode, encode, execute_grid, on_folder
+from study.molecular.run import decode, encode, execute_grid, on_folder, task
 
 
 @pytest.fixture
@@ -169,6 +178,59 @@ def test_a_laboratorys_folder_keeps_methods_and_has_its_own_annotators() -> None
     assert {(run.annotator, run.drawn_by) for run in runs} == {("Expert", ("anna",)), ("Ben", ("ben",))}  # type: ignore[attr-defined]
     assert {run.method for run in runs} == {"mocl", "sam_l_tight", "sam_l_random", "allinsam"}
     assert {(run.reference, run.arm, run.simulated) for run in runs} == {("anna", "table1-f00df00d", False)}  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("reference", ["truth", "expert"])
+@pytest.mark.parametrize("boxed", [False, True])
+def test_fit_sees_drawn_training_patches_alone_and_scores_are_against_the_reference(
+    reference: str,
+    boxed: bool,
+    tiny_grid: Profile,
+    cohort: MolecularCohort,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Boxed: SAM's masks of the boxes around what was drawn; here their ellipses."""
+    fits: list[tuple[list[Case], list[Case]]] = []
+
+    class Spy(Method):
+        def fit(self, train: list[Case], val: list[Case], folder: Path) -> dict[str, Any]:
+            fits.append((train, val))
+            return {}
+
+        def predict(self, image: np.ndarray) -> np.ndarray:
+            return 1 - image[..., 0].astype(np.float32) / 255
+
+    boxes = WeakSettings(box_law="random", spread=5)
+    monkeypatch.setattr(methods, "build", lambda config, device: Spy())
+    monkeypatch.setattr(molecular_cohort.sam, "weights_file", lambda weights: None)
+    monkeypatch.setattr(molecular_cohort.sam, "build", lambda name, file: None)
+    masks = AnnotatorSettings(boxes=boxes) if boxed else None
+    drawers = ("student1", "student2", "student3")
+    run = tiny_grid.run("mocl", "Students", "podocyte", 0).model_copy(update={"reference": reference, "masks": masks})
+    given = task(run, cohort, tmp_path / "work")  # type: ignore[arg-type]
+    place = study_run.perform(run, given, tmp_path / "results", tmp_path / "work")
+    patches = {split: cohort.part(split, "podocyte") for split in ("train", "test")}  # type: ignore[arg-type]
+    ((train, val),) = fits
+    assert val == []
+    expected = [patch.case(who) for patch, who in zip(patches["train"], drawers, strict=False)]
+    if boxed:
+        expected = [weak.case for weak in weak_cases(expected, None, boxes)]
+    assert [case.name for case in train] == [case.name for case in expected]
+    assert all(np.array_equal(a.mask, b.mask) for a, b in zip(train, expected, strict=True))
+    for row, patch in zip(pd.read_csv(place / "rows.csv").to_dict("records"), patches["test"], strict=True):
+        case = patch.case(reference)
+        scores = pixel.evaluate(Spy().predict(case.image), case.mask)
+        assert (row["image"], row["dice"]) == (patch.name, pytest.approx(scores.dice, abs=1e-6))
+
+
+def test_the_seed_decides_initial_weights_crops_and_dropout(tiny_grid: Profile) -> None:
+    run = tiny_grid.grid()[0]
+    first, again, other = (methods.build(run.model_copy(update={"seed": s}), "cpu") for s in (0, 0, 1))
+    assert (first.seed, other.seed) == (0, 1)
+    one, same, changed = (method.model.state_dict() for method in (first, again, other))
+    assert all(torch.equal(value, same[name]) for name, value in one.items())
+    assert not all(torch.equal(value, changed[name]) for name, value in one.items())
 
 
 def test_run_lengths_give_the_mask_back() -> None:

@@ -127,6 +127,24 @@ def test_rows_share_members_and_each_is_trained_once(
     assert set(np.unique(np.rint(3 * ensemble.predict(test[0].image)))) <= {0, 1, 2, 3}
 
 
+def test_each_member_learns_from_its_bag_and_looks_at_the_validation_images(
+    beds: Callable[..., Beds], parts: tuple[list[Case], ...], tmp_path: Path
+) -> None:
+    train, val, _ = parts
+    ensemble = beds(3)
+    given: list[tuple[list[Case], list[Case]]] = []
+
+    class Spy:
+        def fit(self, train: list[Case], val: list[Case], folder: Path) -> dict[str, float]:
+            given.append((train, val))
+            return dict.fromkeys(("validations", "best", "seconds", "peak_memory"), 0.0)
+
+    ensemble.member = lambda index: Spy()  # type: ignore[assignment, return-value]
+    ensemble.fit(train, val, tmp_path / "run")
+    assert given == [([train[i] for i in ensemble.bag(index, 3)], val) for index in range(3)]
+    assert all(len(bag) == 2 for bag, _ in given)
+
+
 def test_a_missing_member_is_an_error_and_finished_ones_are_kept(
     beds: Callable[..., Beds], parts: tuple[list[Case], ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from allinsam_core.data.errors import DataError
 from allinsam_core.learning.augment import AugmentSettings, Batch
 from allinsam_core.learning.method import WindowSettings
-from allinsam_core.learning.train import TrainSettings
+from allinsam_core.learning.train import History, TrainSettings
 from study import methods, records, run
 from study.config import DataSettings, RunConfig
 from study.rivals import xie
@@ -140,6 +140,20 @@ def test_fit_without_pretraining_is_an_error(tmp_path: Path) -> None:
         tiny_method().fit([case], [case], tmp_path)
 
 
+def test_after_pretraining_fit_is_that_of_every_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[object] = []
+
+    def fit(self: SelfSupervised, *arguments: object) -> dict[str, float]:
+        given.extend(arguments)
+        return {"seconds": 1.0, "peak_memory": 1.0}
+
+    monkeypatch.setattr(xie.NetworkMethod, "fit", fit)
+    method, train, val = tiny_method(), [simulate.tile(0, size=64)], [simulate.tile(1, size=64)]
+    method.pretext = History(seconds=2.0)
+    assert method.fit(train, val, tmp_path)["seconds"] == 3
+    assert given == [train, val, tmp_path]
+
+
 @pytest.fixture
 def config() -> RunConfig:
     return RunConfig(
@@ -155,11 +169,11 @@ def config() -> RunConfig:
 def test_a_run_pretrains_on_all_images_and_counts_the_cost(
     config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[int] = []
+    seen: list[np.ndarray] = []
     original = SelfSupervised.prepare
 
     def prepare(self: SelfSupervised, images: list[np.ndarray], cache: Path) -> None:
-        seen.append(len(images))
+        seen.extend(images)
         original(self, images, cache)
         assert self.pretext is not None
         self.pretext.seconds = 1000.0
@@ -167,7 +181,8 @@ def test_a_run_pretrains_on_all_images_and_counts_the_cost(
     monkeypatch.setattr(SelfSupervised, "prepare", prepare)
     half = config.model_copy(update={"fraction": 0.5, "data": config.data.model_copy(update={"rule": "whole_image"})})
     record = records.read(run.execute(half, tmp_path / "results", tmp_path / "work", device="cpu") / "run.json")
-    assert seen == [2]
+    training = run.cases(config.data, None)["train"]
+    assert all(np.array_equal(image, case.image) for image, case in zip(seen, training, strict=True))
     assert record["training_part"]["images"] == 1
     assert record["fit_seconds"] > 1000
     assert record["training"]["pretext"]["seconds"] == 1000
