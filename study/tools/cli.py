@@ -11,14 +11,17 @@ import typer
 from study.tools.annotate import annotate
 from study.tools.book import app as book
 from study.tools.data import app as data
+from study.tools.errors import PlainGroup
 from study.tools.notebook import app as notebook
+from study.tools.results import app as results
 from study.tools.score import command as score
 from study.tools.segment import segment
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_show_locals=False, help=__doc__)
+app = typer.Typer(cls=PlainGroup, no_args_is_help=True, pretty_exceptions_show_locals=False, help=__doc__)
 app.add_typer(data, name="data")
 app.add_typer(book, name="book")
 app.add_typer(notebook, name="notebook")
+app.add_typer(results, name="results")
 app.command("annotate")(annotate)
 app.command("segment")(segment)
 app.command("score")(score)
@@ -47,21 +50,25 @@ def describe(
 @app.command()
 def run(
     profile: Annotated[
-        str, typer.Option(help="smoke, choice, mini, labels, ablation, draws, longer, threshold or paper.")
+        str, typer.Option(help="A file of study/profiles (smoke, mini, …), or the path of your own YAML file.")
     ] = "smoke",
     method: Annotated[str, typer.Option()] = "allinsam",
     label: Annotated[str, typer.Option(help="complete or weak.")] = "complete",
-    fraction: Annotated[float, typer.Option(help="Part of the training images.")] = 1.0,
+    fraction: Annotated[float, typer.Option(help="Of the training images.")] = 1.0,
     seed: Annotated[int, typer.Option()] = 0,
-    results: Annotated[Path, typer.Option(help="Rows and run records.")] = Path("results"),
-    work: Annotated[Path, typer.Option(help="Checkpoints and maps.")] = Path("work"),
+    settings: Annotated[str, typer.Option(help="What you want otherwise, YAML: '{steps: 300, loss: bce}'.")] = "{}",
+    results: Annotated[Path, typer.Option(help="Rows and run records; from the repository's root.")] = Path("results"),
+    work: Annotated[Path, typer.Option(help="Checkpoints and maps; from the repository's root.")] = Path("work"),
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
 ) -> None:
     """One run of the grid, without a notebook."""
+    from allinsam_core.data import strict_yaml
     from study import grid
     from study.run import execute
 
-    typer.echo(execute(grid.profile(profile).run(method, label, fraction, seed), results, work, device=device))
+    own = strict_yaml.parse(settings, "settings")
+    point = {"label": label, "fraction": fraction, "seed": seed}
+    typer.echo(execute(grid.profile(profile).run(method, **point, settings=own), results, work, device=device))
 
 
 @app.command()
@@ -104,6 +111,8 @@ def quality(
     """Measure the shipped mini-SAM on MoNuSeg's training and validation images: boxes to masks, and promptless."""
     from study.minisam.quality import SPLITS, execute
 
+    if unknown := sorted(set(split or ()) - set(SPLITS)):
+        raise typer.BadParameter(f"split {unknown[0]!r}: expected {' or '.join(SPLITS)}")
     typer.echo(execute(results, tuple(s for s in SPLITS if split is None or s in split), Path("work/weak")))
 
 
