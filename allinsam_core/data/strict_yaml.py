@@ -13,17 +13,24 @@ from allinsam_core.data.errors import DataError
 def read(path: Path) -> Any:
     """The file's content. Raises DataError, naming file and line, for what is no such YAML."""
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), _Strict)  # noqa: S506 (a safe loader)
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
+    return parse(text, str(path))
+
+
+def parse(text: str, where: str) -> Any:
+    """What a text says. where: what it is called in the error."""
+    try:
+        return yaml.load(text, _Strict)  # noqa: S506 (a safe loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f", line {mark.line + 1}" if mark else ""
-        raise DataError(f"{path}{line}: not valid YAML, {error.problem or error.context}") from None
+        raise DataError(f"{where}{line}: not valid YAML, {error.problem or error.context}") from None
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise DataError(f"{path}: not valid YAML, {str(error).splitlines()[0]}") from None
+        raise DataError(f"{where}: not valid YAML, {str(error).splitlines()[0]}") from None
 
 
 class _Strict(yaml.SafeLoader):

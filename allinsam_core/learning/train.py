@@ -10,6 +10,8 @@ import math
 import resource
 import sys
 import time
+import warnings
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,13 +61,14 @@ class History:
     """What happened, over all restarts.
 
     losses: (step, loss); validations: {"step", "loss", "dice", …}; best: step of the kept weights;
-    peak_memory: largest resident set of the process, bytes.
+    seconds, processor_seconds: of training and validation; peak_memory: largest resident set of the process, bytes.
     """
 
     losses: list[tuple[int, float]] = field(default_factory=list)
     validations: list[dict[str, float]] = field(default_factory=list)
     best: int = -1
     seconds: float = 0.0
+    processor_seconds: float = 0.0
     peak_memory: int = 0
 
 
@@ -160,15 +163,14 @@ def fit(
     end = settings.steps if stop is None else stop
     history, start, best, stopped = History(), 0, None, False
     last = folder / "last.ckpt"
-    if last.is_file():
-        saved = torch.load(last, map_location="cpu", weights_only=True)
+    if (saved := _recall(last)) is not None:
         load_trained_state(model, saved["model"], str(last))
         optimizer.load_state_dict(saved["optimizer"])
         start, best = saved["step"], saved["best"]
         history, stopped = History(**saved["history"]), saved.get("stopped", False)
     steps = range(start, start if stopped else end)
     bar = tqdm(steps, initial=start, total=end, desc=progress, disable=None, mininterval=2)
-    clock = time.monotonic()
+    clock, processor = time.monotonic(), time.process_time()
     for step in bar:
         torch.manual_seed(seed * 1_000_003 + step)
         value = _step(fabric, wrapped, optimizer, sample, loss, settings, step)
@@ -180,8 +182,9 @@ def fit(
             best, stopped = _look(model, validate, settings, history, done, best)
         if fabric.is_global_zero and (done % settings.checkpoint_every == 0 or done == end or stopped):
             history.seconds += time.monotonic() - clock
+            history.processor_seconds += time.process_time() - processor
             history.peak_memory = max(history.peak_memory, peak_memory())
-            clock = time.monotonic()
+            clock, processor = time.monotonic(), time.process_time()
             saved = {"model": trained_state(model), "optimizer": optimizer.state_dict(), "step": done}
             save_atomically({**saved, "best": best, "stopped": stopped, "history": vars(history)}, last)
         if stopped:
@@ -190,6 +193,25 @@ def fit(
         load_trained_state(model, best, "the best weights so far")
     model.eval()
     return history
+
+
+def _recall(last: Path) -> dict[str, Any] | None:
+    """What an earlier call left in `last`, or None. A damaged file is set aside, with a warning."""
+    if not last.is_file():
+        return None
+    try:
+        with zipfile.ZipFile(last) as archive:
+            if damaged := archive.testzip():
+                raise ValueError(f"{damaged} has another checksum")
+        saved: dict[str, Any] = torch.load(last, map_location="cpu", weights_only=True)
+        if missing := {"model", "optimizer", "step", "best", "history"} - saved.keys():
+            raise ValueError(f"has no {', '.join(sorted(missing))}")
+    except Exception as error:  # torch and zipfile raise many types for a damaged file
+        aside = last.with_suffix(".damaged")
+        last.replace(aside)
+        warnings.warn(f"{last}: damaged ({error}), set aside as {aside.name}; training starts anew", stacklevel=3)
+        return None
+    return saved
 
 
 def _step(

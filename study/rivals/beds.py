@@ -102,6 +102,7 @@ class Beds(Method):
         return {
             "members": [{key: h[key] for key in ("validations", "best", "seconds")} for h in histories],
             "seconds": sum(h["seconds"] for h in histories),
+            "processor_seconds": sum(h["processor_seconds"] for h in histories),
             "peak_memory": max(h["peak_memory"] for h in histories),
         }
 

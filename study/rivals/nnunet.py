@@ -15,6 +15,8 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import warnings
+import zipfile
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -122,6 +124,8 @@ class NnUNet(Method):
         """Train from the newest checkpoint, or not at all where that is the final one; returns nnU-Net's log."""
         from nnunetv2.run.run_training import maybe_load_checkpoint
 
+        for name in ("final", "latest", "best"):
+            _set_aside_if_damaged(Path(trainer.output_folder) / f"checkpoint_{name}.pth")
         maybe_load_checkpoint(trainer, continue_training=True, validation_only=False)
         if not (Path(trainer.output_folder) / "checkpoint_final.pth").is_file():
             trainer.run_training()
@@ -160,6 +164,21 @@ class NnUNet(Method):
                 pixels, {"spacing": (999, 1, 1)}, save_or_return_probabilities=True
             )
         return np.asarray(prob[1, 0], dtype=np.float32)
+
+
+def _set_aside_if_damaged(checkpoint: Path) -> None:
+    """Rename a checkpoint that is cut short or holds other bytes than it should: training then goes on without it."""
+    if not checkpoint.is_file():
+        return
+    try:
+        with zipfile.ZipFile(checkpoint) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
+        damaged = str(error)
+    if damaged:
+        aside = checkpoint.with_suffix(".damaged")
+        checkpoint.replace(aside)
+        warnings.warn(f"{checkpoint}: damaged ({damaged}), set aside as {aside.name}", stacklevel=2)
 
 
 @contextlib.contextmanager

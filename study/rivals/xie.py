@@ -205,6 +205,7 @@ class SelfSupervised(NetworkMethod):
             raise RuntimeError("fit before prepare: the encoder is still random; call prepare(images, cache) first")
         learned = super().fit(train, val, folder)
         learned["seconds"] += self.pretext.seconds
+        learned["processor_seconds"] += self.pretext.processor_seconds
         learned["peak_memory"] = max(learned["peak_memory"], self.pretext.peak_memory)
         return {**learned, "pretext": {"losses": self.pretext.losses, "seconds": self.pretext.seconds}}
 

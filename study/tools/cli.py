@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand
+
+from study.tools.errors import PlainGroup
 
 # name: module and function or group, and the first paragraph of its help, so that --help imports none of them
 ELSEWHERE = {
     "data": ("study.tools.data:app", "What the study takes from elsewhere: list, fetch, check."),
     "book": ("study.tools.book:app", "The book: what it substitutes, and checks of the built pages."),
+    "results": ("study.tools.results:app", "Committed rows and run records."),
     "notebook": ("study.tools.notebook:app", "Run the study's notebooks."),
     "annotate": (
         "study.tools.annotate:annotate",
@@ -48,7 +51,7 @@ def load(name: str) -> Any:
     return typer.main.get_command(alone)
 
 
-class Commands(TyperGroup):
+class Commands(PlainGroup):
     """Lists the commands of `ELSEWHERE` by their help, and loads the one that is called."""
 
     def __init__(self, **settings: Any) -> None:
@@ -67,21 +70,25 @@ app = typer.Typer(cls=Commands, no_args_is_help=True, pretty_exceptions_show_loc
 @app.command()
 def run(
     profile: Annotated[
-        str, typer.Option(help="smoke, choice, mini, labels, ablation, draws, longer, threshold or paper.")
+        str, typer.Option(help="A file of study/profiles (smoke, mini, …), or the path of your own YAML file.")
     ] = "smoke",
     method: Annotated[str, typer.Option()] = "allinsam",
     label: Annotated[str, typer.Option(help="complete or weak.")] = "complete",
-    fraction: Annotated[float, typer.Option(help="Part of the training images.")] = 1.0,
+    fraction: Annotated[float, typer.Option(help="Of the training images.")] = 1.0,
     seed: Annotated[int, typer.Option()] = 0,
-    results: Annotated[Path, typer.Option(help="Rows and run records.")] = Path("results"),
-    work: Annotated[Path, typer.Option(help="Checkpoints and maps.")] = Path("work"),
+    settings: Annotated[str, typer.Option(help="What you want otherwise, YAML: '{steps: 300, loss: bce}'.")] = "{}",
+    results: Annotated[Path, typer.Option(help="Rows and run records; from the repository's root.")] = Path("results"),
+    work: Annotated[Path, typer.Option(help="Checkpoints and maps; from the repository's root.")] = Path("work"),
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
 ) -> None:
     """One run of the grid, without a notebook."""
+    from allinsam_core.data import strict_yaml
     from study import grid
     from study.run import execute
 
-    typer.echo(execute(grid.profile(profile).run(method, label, fraction, seed), results, work, device=device))
+    own = strict_yaml.parse(settings, "settings")
+    point = {"label": label, "fraction": fraction, "seed": seed}
+    typer.echo(execute(grid.profile(profile).run(method, **point, settings=own), results, work, device=device))
 
 
 @app.command()
@@ -124,6 +131,8 @@ def quality(
     """Measure the shipped mini-SAM on MoNuSeg's training and validation images: boxes to masks, and promptless."""
     from study.minisam.quality import SPLITS, execute
 
+    if unknown := sorted(set(split or ()) - set(SPLITS)):
+        raise typer.BadParameter(f"split {unknown[0]!r}: expected {' or '.join(SPLITS)}")
     typer.echo(execute(results, tuple(s for s in SPLITS if split is None or s in split), Path("work/weak")))
 
 

@@ -12,11 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import typer
-from pydantic import ValidationError
 from typer.core import TyperCommand, TyperGroup
-
-from allinsam_core.data.errors import PlainError
-from allinsam_core.settings import sentence_of
 
 FLAG = "--debug"
 STATUS = 2
@@ -61,6 +57,11 @@ def stop(message: str) -> NoReturn:
 
 def sentence(error: BaseException) -> str:
     """What a person at a command reads of an error."""
+    from pydantic import ValidationError  # late, like all that a command's --help does not need
+
+    from allinsam_core.data.errors import PlainError
+    from allinsam_core.settings import sentence_of
+
     if isinstance(error, PlainError):
         return str(error)
     if isinstance(error, ValidationError):
@@ -84,7 +85,10 @@ def sentence(error: BaseException) -> str:
 
 def _ours() -> set[str]:
     """The names of all plain errors that are known here."""
-    found, waiting = set(), [PlainError]
+    from allinsam_core.data.errors import PlainError
+
+    found: set[str] = set()
+    waiting: list[type] = [PlainError]
     while waiting:
         kind = waiting.pop()
         found.add(kind.__name__)

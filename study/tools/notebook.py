@@ -10,14 +10,21 @@ from typing import Annotated, Any
 
 import papermill
 import typer
-import yaml
 from papermill.exceptions import PapermillException
 
-app = typer.Typer(help="Run the study's notebooks.", no_args_is_help=True)
+from allinsam_core.data import strict_yaml
+from allinsam_core.data.errors import PlainError
+from study.tools.errors import PlainGroup, sentence
+
+app = typer.Typer(cls=PlainGroup, help="Run the study's notebooks.", no_args_is_help=True)
 
 
-class UndeclaredParameter(ValueError):
+class UndeclaredParameter(PlainError):
     """The notebook has no such parameter."""
+
+
+class CellFailed(PlainError):
+    """A cell of the notebook ended in an error."""
 
 
 def run(notebook: Path, output: Path, parameters: dict[str, Any]) -> Path:
@@ -26,6 +33,8 @@ def run(notebook: Path, output: Path, parameters: dict[str, Any]) -> Path:
     A failed run leaves `<output>.failed.ipynb`, with the error in place, and raises papermill's error.
     Raises UndeclaredParameter, before anything runs, for a name the notebook's parameters cell lacks.
     """
+    if not notebook.is_file():
+        raise UndeclaredParameter(f"{notebook}: no such notebook; name one of {notebook.parent}")
     declared = papermill.inspect_notebook(str(notebook))
     unknown = sorted(set(parameters) - set(declared))
     if unknown:
@@ -56,11 +65,12 @@ def command(
     pairs = [item.partition("=") for item in parameter or []]
     if bad := [name for name, sign, _ in pairs if not sign]:
         raise typer.BadParameter(f"{bad[0]!r}: write name=value")
+    values = {name: strict_yaml.parse(value, f"parameter {name}") for name, _, value in pairs}
     try:
-        run(notebook, output, {name: yaml.safe_load(value) for name, _, value in pairs})
-    except UndeclaredParameter as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(2) from error
+        run(notebook, output, values)
+    except papermill.PapermillExecutionError as error:
+        unfinished = output.with_suffix(".failed.ipynb")
+        raise CellFailed(f"{sentence(error)}\n  (cell {error.exec_count} of {notebook}; see {unfinished})") from error
 
 
 @app.command("pages")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from study.tools.errors import PlainGroup
+from study.tools.errors import PlainGroup, stop
 
 app = typer.Typer(cls=PlainGroup, no_args_is_help=True, help="Committed rows and run records.")
 
@@ -24,11 +24,13 @@ def check(results: Annotated[Path, typer.Option(help="Folder of rows and run rec
     from study import finished
 
     found = list(finished.check(results))
+    if not found:
+        stop(f"{resolved(results)}: no records here; name a folder of results")
     wrong = [trouble for _, trouble in found if trouble]
     for trouble in wrong:
         typer.echo(trouble)
     typer.echo(f"{resolved(results)}: {len(wrong)} of {len(found)} records are not as they were written")
-    raise typer.Exit(1 if wrong or not found else 0)
+    raise typer.Exit(1 if wrong else 0)
 
 
 if __name__ == "__main__":

@@ -125,6 +125,7 @@ def test_a_killed_run_ends_with_the_same_weights(tmp_path: Path, killed_at: int)
     assert continued.best == history.best
     assert continued.peak_memory > 0
     assert continued.seconds > 0
+    assert continued.processor_seconds > 0
 
 
 def test_random_draws_depend_on_seed_and_step_alone(tmp_path: Path) -> None:
@@ -186,6 +187,36 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
     fit(network(), TrainSettings(steps=1), tmp_path)
     with pytest.raises(ValueError, match=r"last\.ckpt: holds other trained tensors.*missing.*unexpected"):
         fit(nn.Conv2d(3, 1, 1, bias=False), TrainSettings(steps=1), tmp_path)
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda content: b"",
+    "cut": lambda content: content[: len(content) // 2],
+    "a byte turned": lambda content: content[:-1500] + bytes([content[-1500] ^ 255]) + content[-1499:],
+    "no archive": lambda content: b"not a checkpoint",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_checkpoint_is_set_aside_and_training_starts_anew(tmp_path: Path, damage: str) -> None:
+    settings = TrainSettings(steps=6, learning_rate=0.05, checkpoint_every=3)
+    whole = network()
+    fit(whole, settings, tmp_path / "whole")
+    fit(network(), settings, tmp_path / "damaged", stop=3)
+    last = tmp_path / "damaged" / "last.ckpt"
+    content = DAMAGES[damage](last.read_bytes())
+    last.write_bytes(content)
+    again = network()
+    with pytest.warns(UserWarning, match=r"last\.ckpt: damaged .* set aside as last\.damaged; training starts anew"):
+        fit(again, settings, tmp_path / "damaged")
+    assert same(whole, again)
+    assert last.with_suffix(".damaged").read_bytes() == content
+
+
+def test_a_file_that_lacks_what_a_checkpoint_holds_is_damaged(tmp_path: Path) -> None:
+    torch.save({"model": {}}, tmp_path / "last.ckpt")
+    with pytest.warns(UserWarning, match="has no best, history, optimizer, step"):
+        fit(network(), TrainSettings(steps=1), tmp_path)
 
 
 def test_half_a_file_never_takes_the_place_of_a_whole_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -170,3 +170,18 @@ def test_an_untrained_nnunet_predicts_nothing() -> None:
     pytest.importorskip("nnunetv2")
     with pytest.raises(ValueError, match="expected fit before predict"):
         NnUNet(TINY, device="cpu").predict(np.zeros((8, 8, 3), np.uint8))
+
+
+@pytest.mark.parametrize("cut", [0, 100, -30])
+def test_a_damaged_checkpoint_is_set_aside(tmp_path: Path, cut: int) -> None:
+    from study.rivals.nnunet import _set_aside_if_damaged
+
+    path = tmp_path / "checkpoint_latest.pth"
+    torch.save({"weights": torch.arange(100)}, path)
+    _set_aside_if_damaged(path)
+    assert path.is_file()  # whole: it stays
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.warns(UserWarning, match=r"checkpoint_latest\.pth: damaged .* set aside as checkpoint_latest\.damaged"):
+        _set_aside_if_damaged(path)
+    assert not path.is_file()
+    _set_aside_if_damaged(path)  # nothing there: nothing to do
