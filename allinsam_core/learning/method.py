@@ -6,11 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from pydantic import Field
 from torch import nn
 
@@ -24,6 +23,9 @@ from allinsam_core.learning.losses import LOSSES, Loss, MapSettings, distances, 
 from allinsam_core.learning.threshold import moved
 from allinsam_core.learning.train import Sample, StepLoss, TrainSettings, fit
 from allinsam_core.settings import Settings
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 class Method(ABC):
@@ -156,6 +158,8 @@ class NetworkMethod(Method):
     def __post_init__(self) -> None:
         if self.loss not in LOSSES:
             raise ValueError(f"unknown loss {self.loss!r}; expected one of {', '.join(LOSSES)}")
+        from lightning_fabric import Fabric  # late: using a trained model needs none of it
+
         self.fabric = Fabric(accelerator=self.device, devices=1)
 
     def fit(self, train: Sequence[Case], val: Sequence[Case], folder: Path) -> dict[str, Any]:

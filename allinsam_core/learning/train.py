@@ -15,10 +15,9 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
-from lightning_fabric import Fabric
 from pydantic import Field
 from torch import nn
 from tqdm import tqdm
@@ -26,6 +25,9 @@ from tqdm import tqdm
 from allinsam_core.atomic import replacing
 from allinsam_core.learning.augment import Batch
 from allinsam_core.settings import Settings
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 class TrainSettings(Settings):
@@ -156,6 +158,8 @@ def fit(
     stop: end after this step, in the middle of the schedule; None: when `settings.steps` are done.
     Raises FloatingPointError, naming step and batch, where the loss is not finite.
     """
+    from lightning_fabric import Fabric  # late: reading a trained model needs none of it
+
     fabric = fabric or Fabric(accelerator="auto", devices=1)
     fabric.launch()
     optimizer = _optimizer(model, settings)

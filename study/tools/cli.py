@@ -35,7 +35,7 @@ ELSEWHERE = {
     ),
     "score": (
         "study.tools.score:command",
-        "Score predictions (label map, mask or probability map; png, tif, npy) against the truth.",
+        "Score predictions (label map, mask, class map or probability map; png, tif, npy) against the truth.",
     ),
 }
 

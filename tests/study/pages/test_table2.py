@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+
+from study import records
 
 WriteRun = Callable[..., Path]
 RunPage = Callable[..., Any]
@@ -121,15 +122,20 @@ def test_single_nuclei_and_costs(results: Path, run_page: RunPage) -> None:
 
 
 def trial(results: Path, profile: str, method: str, dice: float, rate: float, **window: int) -> None:
-    folder = results / profile / f"{method}-complete-1-s0-{rate:g}"
-    folder.mkdir(parents=True)
-    pd.DataFrame({"image": ["x", "y"], "dice": [dice, dice + 0.1]}).to_csv(folder / "rows.csv", index=False)
-    config = {"method": method, "label": "complete", "fraction": 1.0, "seed": 0, "train": {"learning_rate": rate}}
-    network = {"model": {"zero_init": method.endswith("zero")}, "window": {"field": 150, "size": 256} | window}
-    record = {"run_id": folder.name, "config_hash": "x", "config": config | network, "simulated": False}
+    config: dict[str, Any] = {"profile": profile, "method": method, "label": "complete", "fraction": 1.0, "seed": 0}
+    config |= {"train": {"learning_rate": rate}, "model": {"zero_init": method.endswith("zero")}}
+    config |= {"window": {"field": 150, "size": 256} | window}
+    named = {"run_id": records.run_id(config), "config_hash": records.hash_of(config)}
+    record = {**named, "config": config, "simulated": False}
     environment = {"device_name": "a processor", "threads": 1}
-    more = {"data": {"test": {"sha256": "same"}}, "environment": environment, "fit_seconds": 61.4, "predict_seconds": 1}
-    (folder / "run.json").write_text(json.dumps(record | more))
+    more = {
+        "data": {"test": {"images": 2, "sha256": "same"}},
+        "environment": environment,
+        "fit_seconds": 61.4,
+        "predict_seconds": 1,
+    }
+    rows = pd.DataFrame({"image": ["x", "y"], "dice": [dice, dice + 0.1]})
+    records.save(record | more, results / profile / named["run_id"], rows=rows)
 
 
 def test_trials_by_method_with_the_one_that_was_taken_first(tmp_path: Path, run_page: RunPage) -> None:

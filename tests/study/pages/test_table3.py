@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from study import records
 from study.results import NotRun
 
 WriteRun = Callable[..., Path]
@@ -32,7 +33,7 @@ def choose(results: Path, method: str, fraction: float, seed: int, step: int) ->
     (path,) = (results / "mini").glob(f"{method}-complete-{fraction:g}-s{seed}-*/run.json")
     record = json.loads(path.read_text())
     record["training"]["best"] = step
-    path.write_text(json.dumps(record))
+    records.write(record, path)
 
 
 def test_tables_stand_beside_the_paper(study: Path, run_page: RunPage) -> None:

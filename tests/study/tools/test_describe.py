@@ -52,4 +52,4 @@ def test_a_model_file_is_described(tiny_sam: sams.Sam, tmp_path: Path) -> None:
 def test_anything_else_is_refused() -> None:
     result = CliRunner().invoke(app, ["vit_x"])
     assert result.exit_code == 2
-    assert "vit_x: no such model file; expected one of mini, vit_b" in result.output
+    assert "vit_x: no such model file; expected one of mini, mini2, vit_b" in result.output
