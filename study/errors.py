@@ -8,7 +8,7 @@ found is told apart by areas (half of an object or more "lies in" another):
 - `misshapen`: else, predicted objects cover half of it, or half of the largest one lies in it
 - `missed`: else
 
-and of the predicted objects that find nothing, those are `invented` of which less than half lies on true nuclei.
+and a predicted object of which less than half lies on true nuclei is `invented`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Errors:
 def classify(pred: np.ndarray, truth: np.ndarray) -> Errors:
     """Sort the nuclei of two label maps (H, W), integers, 0 = background. Raises ValueError on different shapes."""
     common, of_truth, of_pred, true_area, pred_area = _overlaps(pred, truth)
-    found, finders = _found(common, of_truth, of_pred, true_area, pred_area)
+    found = _found(common, of_truth, of_pred, true_area, pred_area)
     in_pred = 2 * common >= true_area[of_truth]  # the true nucleus lies in the predicted object
     in_truth = 2 * common >= pred_area[of_pred]  # the other way round
     tenants = np.bincount(of_pred[in_pred], minlength=len(pred_area))
@@ -57,7 +57,7 @@ def classify(pred: np.ndarray, truth: np.ndarray) -> Errors:
     there = true_area > 0
     lost = there & ~found
     on_nuclei = np.bincount(of_pred, common, minlength=len(pred_area))
-    invented = (pred_area > 0) & ~finders & (2 * on_nuclei < pred_area)
+    invented = 2 * on_nuclei < pred_area
     chosen = (
         there & found,
         lost & merged,
@@ -84,16 +84,14 @@ def _overlaps(pred: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, ...]:
 
 def _found(
     common: np.ndarray, of_truth: np.ndarray, of_pred: np.ndarray, true_area: np.ndarray, pred_area: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """By label, whether a true nucleus is found and whether a predicted object finds one. IoU = 1/2 can be shared by
-    two halves of one nucleus: the first finds, or is found.
-    """
+) -> np.ndarray:
+    """By label, whether a true nucleus is found. Two of IoU = 1/2 can share an object: the first is found."""
     hit = 3 * common >= true_area[of_truth] + pred_area[of_pred]  # IoU ≥ 1/2
-    found, finders = np.zeros(len(true_area), bool), np.zeros(len(pred_area), bool)
+    found, taken = np.zeros(len(true_area), bool), np.zeros(len(pred_area), bool)
     for nucleus, object_ in zip(of_truth[hit], of_pred[hit], strict=True):
-        if not found[nucleus] and not finders[object_]:
-            found[nucleus] = finders[object_] = True
-    return found, finders
+        found[nucleus] |= not taken[object_]
+        taken[object_] = True
+    return found
 
 
 def repaired(pred: np.ndarray, truth: np.ndarray, kind: Kind) -> np.ndarray:

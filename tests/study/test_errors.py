@@ -44,6 +44,7 @@ def test_each_kind_of_error_is_told_from_the_others() -> None:
     [
         ("misshapen", painted((1, 2, 2, 10, 12))),  # far too large around nucleus 1 alone
         ("misshapen", painted((1, 2, 2, 2, 6))),  # a third of it
+        ("misshapen", painted((1, 2, 5, 6, 6))),  # half of it, and as much beside it: IoU 1/3
         ("misshapen", painted((1, 2, 2, 3, 5), (2, 9, 2, 1, 1))),
         ("split", painted((1, 2, 2, 3, 5), (2, 5, 3, 3, 4))),
         ("misshapen", painted((1, 2, 2, 1, 6), (2, 4, 2, 1, 6))),  # two crumbs that do not make up half of it
@@ -62,6 +63,25 @@ def test_a_small_nucleus_swallowed_by_the_object_that_finds_its_neighbour_is_mer
     errors = classify(painted((1, 2, 2, 6, 8)), painted((1, 2, 2, 6, 6), (2, 2, 8, 6, 2)))
     assert errors.found.tolist() == [1]
     assert errors.merged.tolist() == [2]
+
+
+def test_an_object_that_is_two_nuclei_of_one_size_finds_one_of_them() -> None:
+    errors = classify(painted((1, 2, 2, 6, 12)), painted((1, 2, 2, 6, 6), (2, 2, 8, 6, 6)))
+    assert errors.found.tolist() == [1]
+    assert errors.merged.tolist() == [2]
+
+
+def test_an_object_with_a_third_of_a_neighbour_has_not_merged_it() -> None:
+    errors = classify(painted((1, 2, 2, 6, 8)), painted((1, 2, 2, 6, 6), (2, 2, 8, 6, 6)))
+    assert errors.found.tolist() == [1]
+    assert errors.merged.tolist() == []
+    assert errors.missed.tolist() == [2]
+
+
+def test_a_repair_spares_the_object_that_finds_another() -> None:
+    pred, truth = painted((1, 2, 2, 6, 9)), painted((1, 2, 2, 6, 6), (2, 2, 8, 6, 3))  # a third of it lies in 2
+    assert classify(pred, truth).merged.tolist() == [2]
+    assert classify(repaired(pred, truth, "merged"), truth).found.tolist() == [1, 2]
 
 
 def test_an_object_is_invented_where_less_than_half_of_it_lies_on_nuclei() -> None:

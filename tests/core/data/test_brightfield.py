@@ -41,7 +41,10 @@ def test_a_lone_nucleus_on_glass_passes() -> None:
     image = np.full((400, 400, 3), 250, np.uint8)
     image[100:106, 100:106] = PURPLE
     assert unfit(image) == ""
-    assert unfit(np.full((2300, 2300, 3), 250, np.uint8)) != ""  # large ones are looked at in part
+    large = np.full((2300, 2300, 3), 250, np.uint8)
+    assert unfit(large) != ""
+    large[1001, 1001] = PURPLE  # between the pixels that the colours are measured at
+    assert unfit(large) == ""
 
 
 @pytest.mark.parametrize(
