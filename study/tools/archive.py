@@ -1,4 +1,4 @@
-"""Unpacking archives from elsewhere: nothing is written outside their folder, and a half-unpacked one never shows."""
+"""Archives from elsewhere: nothing is written outside their folder, and a half-unpacked one never shows."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ import stat
 import tarfile
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -46,34 +45,70 @@ def unpack(archive: Path, target: Path, limit: int = LIMIT) -> None:
         folder = Path(scratch) / "content"
         folder.mkdir()
         try:
-            _write(members, folder)
-        except (
-            zipfile.BadZipFile,
-            tarfile.TarError,
-            zlib.error,
-            EOFError,
-            RuntimeError,
-            NotImplementedError,
-        ) as error:
-            raise DataError(f"{archive}: damaged or unreadable archive ({error}); fetch it again") from error
-        except OSError as error:
+            _write(archive, members, folder)
+        except DataError:
+            raise
+        except (OSError, ValueError) as error:
             raise DataError(f"{target}: cannot be written ({error}); nothing was kept, free space first") from error
         _payload(folder).rename(target)
 
 
+def trouble(archive: Path, limit: int = LIMIT) -> str | None:
+    """What keeps a file from being unpacked, None for nothing: every member is read to its end."""
+    try:
+        with _members(archive) as members:
+            _refuse_unsafe(archive, members, limit)
+            files = [member for member in members if member.kind == "file"]
+            for member in files:
+                for _ in _chunks(archive, member):
+                    pass
+    except DataError as error:
+        return str(error)
+    return None if files else f"{archive}: holds no files; fetch it again"
+
+
 @contextmanager
 def _members(archive: Path) -> Iterator[list[_Member]]:
+    with ExitStack() as stack:
+        try:
+            if zipfile.is_zipfile(archive):
+                file = stack.enter_context(zipfile.ZipFile(archive))
+                members = [_zip_member(file, info) for info in file.infolist()]
+            elif tarfile.is_tarfile(archive):
+                tar = stack.enter_context(tarfile.open(archive))
+                members = [_tar_member(tar, info) for info in tar.getmembers()]
+                while tar.fileobj is not None and tar.fileobj.read(2**20):
+                    pass  # to the end, where a compressed tar has its checksum
+            else:
+                raise DataError(f"{archive}: {what_it_is(archive)}, expected a zip or tar archive; fetch it again")
+        except DataError:
+            raise
+        except Exception as error:  # zipfile, tarfile and what they decompress with raise many types
+            raise DataError(f"{archive}: damaged archive ({error}); fetch it again") from error
+        yield members
+
+
+def what_it_is(path: Path) -> str:
+    """What a file begins as, for a message on one that is not what it should be."""
+    with path.open("rb") as file:
+        head = file.read(512).lstrip().lower()
+    if not head:
+        return "an empty file"
+    page = head.startswith((b"<!doctype html", b"<html", b"<head", b"<?xml")) or b"<html" in head
+    return "a web page" if page else "neither a zip nor a tar archive"
+
+
+def _chunks(archive: Path, member: _Member) -> Iterator[bytes]:
+    """The content of a member. Both readers stop at the declared size, which is within the limit."""
     try:
-        if zipfile.is_zipfile(archive):
-            with zipfile.ZipFile(archive) as file:
-                yield [_zip_member(file, info) for info in file.infolist()]
-        elif tarfile.is_tarfile(archive):
-            with tarfile.open(archive) as tar:
-                yield [_tar_member(tar, info) for info in tar.getmembers()]
-        else:
-            raise DataError(f"{archive}: neither a zip nor a tar archive; the server may have sent a web page instead")
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError) as error:
-        raise DataError(f"{archive}: damaged archive ({error}); fetch it again") from error
+        source = member.open()
+        if source is None:
+            raise EOFError(f"member {member.name!r} has no content")
+        with source:
+            while chunk := source.read(2**20):
+                yield chunk
+    except Exception as error:
+        raise DataError(f"{archive}: damaged or unreadable archive ({error}); fetch it again") from error
 
 
 def _zip_member(file: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Member:
@@ -107,18 +142,15 @@ def _refuse_unsafe(archive: Path, members: list[_Member], limit: int) -> None:
         raise DataError(f"{archive}: unpacks to {total} bytes, expected at most {limit}; refused, nothing unpacked")
 
 
-def _write(members: list[_Member], folder: Path) -> None:
+def _write(archive: Path, members: list[_Member], folder: Path) -> None:
     for member in members:
         path = folder / member.name
         if member.kind == "folder":
             path.mkdir(parents=True, exist_ok=True)
             continue
         path.parent.mkdir(parents=True, exist_ok=True)
-        source = member.open()
-        if source is None:
-            raise EOFError(f"member {member.name!r} has no content")
-        with source, path.open("xb") as out:
-            shutil.copyfileobj(source, out)  # both readers stop at the declared size, which is within the limit
+        with path.open("xb") as out:
+            out.writelines(_chunks(archive, member))
 
 
 def _payload(folder: Path) -> Path:

@@ -63,8 +63,10 @@ def _file(name: str, root: Path) -> Report:
     path = fetch.file_path(artefact, root)
     if not path.is_file():
         return Report(name=name, where=str(path), status="absent")
+    known = fetch.noted_path(path).is_file()
     trouble = fetch.file_trouble(artefact, path)
-    notes = () if artefact.sha256 else ("no published checksum to compare with",)
+    read = "compared with the one written down at first use" if known else "read to its end, its own is written down"
+    notes = () if artefact.sha256 else (f"no published checksum; {read}",)
     problems = (trouble,) if trouble else ()
     return Report(name=name, where=str(path), status="problem" if trouble else "ok", problems=problems, notes=notes)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pooch
 import requests
 
+from allinsam_core.atomic import replacing
 from allinsam_core.data import manifest
 from allinsam_core.data.errors import DataError, MissingData
 from allinsam_core.data.manifest import Artefact
@@ -61,13 +63,50 @@ def unpacked_path(artefact: Artefact, root: Path) -> Path:
 
 
 def file_trouble(artefact: Artefact, path: Path) -> str | None:
-    """None when size and checksum are the manifest's (unknown ones are not compared), else what is wrong."""
+    """None when a file is the manifest's, else what is wrong. It is always read to the end.
+
+    Compared are the size and the checksum that the manifest knows. Where it knows no checksum, the file must be of its
+    kind (`kind_trouble`); its own checksum is then written down beside it, and compared from then on.
+    """
     size = path.stat().st_size
     if artefact.bytes is not None and size != artefact.bytes:
         return f"{path}: {size} bytes, expected {artefact.bytes}; incomplete or another file, fetch it again"
-    if artefact.sha256 is not None and (found := _sha256(path)) != artefact.sha256:
-        return f"{path}: sha256 {found}, expected {artefact.sha256}; damaged or another file, fetch it again"
+    found = _sha256(path)
+    if artefact.sha256 is not None:
+        wanted, source = artefact.sha256, ""
+    elif (noted := noted_path(path)).is_file():
+        wanted = noted.read_text(encoding="utf-8", errors="replace")[:64]
+        source = f" as {noted.name} says (delete that if the publisher has a new version)"
+    else:
+        if trouble := kind_trouble(artefact, path):
+            return trouble
+        with (
+            contextlib.suppress(OSError),
+            replacing(noted) as file,
+        ):  # a folder that cannot be written is read each time
+            file.write_text(f"{found}  {path.name}\n", encoding="utf-8")
+        return None
+    if found != wanted:
+        return f"{path}: sha256 {found}, expected {wanted}{source}; damaged or another file, fetch it again"
     return None
+
+
+def noted_path(path: Path) -> Path:
+    """Where the checksum of a file is written down whose publisher gives none."""
+    return path.with_name(f"{path.name}.sha256")
+
+
+def kind_trouble(artefact: Artefact, path: Path) -> str | None:
+    """What shows that a file is no archive, or no checkpoint, that can be read to its end; None for nothing."""
+    if artefact.kind == "archive":
+        return archive.trouble(path)
+    with path.open("rb") as file:
+        head = file.read(9)
+    if head[:2] == b"PK":  # torch.save's own archive
+        return archive.trouble(path)
+    if head[:1] == b"\x80" or head[8:] == b"{":  # an older pickle, or safetensors
+        return None
+    return f"{path}: {archive.what_it_is(path)}, expected a checkpoint (.pth or .safetensors); fetch it again"
 
 
 def _fetch_one(
@@ -105,26 +144,37 @@ def _download(name: str, artefact: Artefact, path: Path, progressbar: bool) -> N
     if path.is_file() and file_trouble(artefact, path) is None:
         return
     by_hand = f"if this goes on, get it by hand from {artefact.homepage} and put it at {path}, then use --offline"
+
+    def download(url: str, output: str, caller: object) -> None:
+        """Download, and look at what came while it still has no name that looks complete."""
+        pooch.HTTPDownloader(progressbar=progressbar)(url, output, caller)
+        if artefact.sha256 is None and (trouble := kind_trouble(artefact, Path(output))):
+            raise DataError(trouble.removeprefix(f"{output}: "))
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)  # not what it should be; pooch would keep it where no checksum is known
         pooch.retrieve(
             artefact.source,
             known_hash=f"sha256:{artefact.sha256}" if artefact.sha256 else None,
             fname=path.name,
             path=path.parent,
-            downloader=pooch.HTTPDownloader(progressbar=progressbar),
+            downloader=download,
         )
     except requests.RequestException as error:
         raise DataError(f"{name}: download from {artefact.source} failed ({error}); try again, or {by_hand}") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error}); free space or choose another ALLINSAM_DATA") from error
-    except ValueError as error:  # pooch: the checksum differs; it has deleted what it got
+    except ValueError as error:  # another checksum or kind; pooch has deleted what it got
         raise DataError(
             f"{name}: what {artefact.source} served is not the file of the manifest ({error}); "
             f"nothing was kept, try again; {by_hand}"
         ) from error
+    if trouble := file_trouble(artefact, path):
+        path.unlink()
+        raise DataError(f"{trouble}; nothing was kept")
     if artefact.sha256 is None:
-        log.warning("%s: no published checksum; this file has sha256 %s", name, _sha256(path))
+        log.warning("%s: no published checksum; %s says sha256 %s", name, noted_path(path).name, _sha256(path))
 
 
 def _sha256(path: Path) -> str:

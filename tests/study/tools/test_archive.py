@@ -8,6 +8,7 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from allinsam_core.data.errors import DataError
@@ -109,9 +110,64 @@ def test_a_damaged_archive_leaves_nothing(tmp_path: Path) -> None:
         archive.unpack(path, tmp_path / "out" / "here")
     assert left_in(tmp_path / "out") == []
     path.write_bytes(b"<html>quota exceeded</html>")
-    with pytest.raises(DataError, match="neither a zip nor a tar"):
+    with pytest.raises(DataError, match="a web page, expected a zip or tar archive"):
         archive.unpack(path, tmp_path / "out" / "here")
     assert left_in(tmp_path / "out") == []
+
+
+def claiming(method: int) -> bytes:
+    """A zip whose member says that it is compressed by a method that nobody knows, or by another one than it is."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("member", bytes(range(256)) * 40)
+    data = bytearray(buffer.getvalue())
+    data[data.index(b"PK\x03\x04") + 8] = data[data.index(b"PK\x01\x02") + 10] = method
+    return bytes(data)
+
+
+def cut_tar(form: str, damage: bool) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode=f"w:{form}") as file:  # type: ignore[call-overload]
+        info = tarfile.TarInfo("member")
+        info.size = 20_000
+        file.addfile(info, io.BytesIO(np.random.default_rng(0).bytes(20_000)))
+    data = bytearray(buffer.getvalue())
+    if damage:
+        data[len(data) // 2] ^= 0xFF
+        data[-6] ^= 0xFF  # gzip's checksum
+        return bytes(data)
+    return bytes(data[: len(data) // 2])
+
+
+DAMAGED = {
+    "unknown method": claiming(99),  # NotImplementedError
+    "bzip2, it says": claiming(12),  # OSError
+    "lzma, it says": claiming(14),  # LZMAError
+    **{f"{form} cut": cut_tar(form, False) for form in ("", "gz", "bz2", "xz")},  # EOFError, BadGzipFile
+    **{f"{form} damaged": cut_tar(form, True) for form in ("gz", "bz2", "xz")},
+}
+
+
+@pytest.mark.parametrize("what", DAMAGED)
+def test_every_kind_of_damage_is_one_sentence(tmp_path: Path, what: str) -> None:
+    path = tmp_path / "some.zip"
+    path.write_bytes(DAMAGED[what])
+    with pytest.raises(DataError, match=r"some\.zip: (damaged|a web page|neither)") as caught:
+        archive.unpack(path, tmp_path / "out" / "here")
+    assert "cannot be written" not in str(caught.value)
+    assert left_in(tmp_path / "out") == []
+    assert str(archive.trouble(path)).startswith(str(path))
+
+
+def test_trouble_reads_every_member(tmp_path: Path) -> None:
+    path = zipped(tmp_path, {"first": b"fine", "second": bytes(range(256)) * 40})
+    assert archive.trouble(path) is None
+    data = bytearray(path.read_bytes())
+    data[data.index(b"second") + 20] ^= 0xFF
+    path.write_bytes(data)
+    assert "damaged" in str(archive.trouble(path))
+    assert "holds no files" in str(archive.trouble(zipped(tmp_path, {})))
+    assert "would leave its folder" in str(archive.trouble(zipped(tmp_path, {"../x": b""})))
 
 
 def test_an_interruption_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

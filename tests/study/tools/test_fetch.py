@@ -13,17 +13,18 @@ from pathlib import Path
 
 import pooch
 import pytest
+import torch
 import yaml
 
 from allinsam_core.data import manifest
 from allinsam_core.data.errors import DataError, MissingData
-from study.tools import fetch
+from study.tools import check, fetch
 
 
-def _zip() -> bytes:
+def _zip(text: str = "pixels") -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as file:
-        file.writestr("Top/image.txt", "pixels")
+        file.writestr("Top/image.txt", text)
     return buffer.getvalue()
 
 
@@ -191,10 +192,84 @@ def test_non_commercial_data_ask_first(artefact: Write, root: Path, server: tupl
     assert get(root, accept_licence=True).is_file()
 
 
-def test_an_unknown_checksum_is_reported(artefact: Write, root: Path, caplog: pytest.LogCaptureFixture) -> None:
-    artefact("/weights.pth", sha256=None)
+PAGE = b"<!DOCTYPE html><html><body>Quota exceeded</body></html>"
+
+
+def test_without_a_published_checksum_its_own_is_written_down_and_compared(
+    artefact: Write, root: Path, caplog: pytest.LogCaptureFixture, server: tuple[str, list[str]]
+) -> None:
+    artefact("/set.zip", sha256=None, bytes=None)
+    assert (get(root) / "image.txt").read_text() == "pixels"
+    digest = hashlib.sha256(FILES["/set.zip"]).hexdigest()
+    noted = root / "set" / "set.zip.sha256"
+    assert noted.read_text() == f"{digest}  set.zip\n"  # as sha256sum writes and checks
+    assert digest in caplog.text
     get(root)
-    assert hashlib.sha256(FILES["/weights.pth"]).hexdigest() in caplog.text
+    assert server[1] == ["/set.zip"]
+    (root / "set/set.zip").write_bytes(_zip("another"))
+    with pytest.raises(DataError, match=rf"expected {digest} as set.zip.sha256 says"):
+        get(root, offline=True)
+    get(root)  # fetched again, and the same as at first
+    assert server[1] == ["/set.zip", "/set.zip"]
+    noted.write_text("0" * 64)
+    with pytest.raises(DataError, match=r"as set\.zip\.sha256 says .*; nothing was kept"):
+        get(root)
+    assert not (root / "set/set.zip").exists()
+
+
+@pytest.mark.parametrize("path", ["/page.zip", "/page.pth"])
+@pytest.mark.parametrize("content", [PAGE, b"\n  <html lang=en>", b"", b"PK\x05\x06" + bytes(18), _zip()[:-30]])
+def test_a_page_or_half_a_file_never_becomes_the_archive(
+    artefact: Write, root: Path, monkeypatch: pytest.MonkeyPatch, path: str, content: bytes
+) -> None:
+    monkeypatch.setitem(FILES, path, content)
+    artefact(path, sha256=None, bytes=None)
+    with pytest.raises(DataError, match=r"is not the file of the manifest \((a web|an empty|damaged|neither|holds)"):
+        get(root)
+    assert left_in(root) == []
+
+
+@pytest.mark.parametrize("name", ["set.zip", "weights.pth"])
+def test_a_page_kept_earlier_is_found_and_replaced(
+    artefact: Write, root: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    buffer = io.BytesIO()
+    torch.save({"weight": torch.zeros(2)}, buffer)
+    monkeypatch.setitem(FILES, "/weights.pth", buffer.getvalue())
+    artefact(f"/{name}", sha256=None, bytes=None)
+    path = root / ("set" if name.endswith("zip") else "checkpoints") / name
+    path.parent.mkdir(parents=True)
+    path.write_bytes(PAGE)
+    report = check.check("it", root)[0]
+    assert report.status == "problem"
+    assert "a web page, expected a" in report.problems[0]
+    with pytest.raises(DataError, match="a web page"):
+        get(root, offline=True)
+    get(root)
+    assert path.read_bytes() == FILES[f"/{name}"]
+    report = check.check("it", root)[0]
+    assert (report.status, report.notes[0]) == (
+        "ok",
+        "no published checksum; compared with the one written down at first use",
+    )
+    path.write_bytes(path.read_bytes() + b"more")
+    assert check.check("it", root)[0].status == "problem"
+
+
+def test_a_file_put_by_hand_is_read_before_it_is_ok(artefact: Write, root: Path) -> None:
+    artefact("/set.zip", sha256=None, bytes=None)
+    path = root / "set" / "set.zip"
+    path.parent.mkdir(parents=True)
+    data = bytearray(FILES["/set.zip"])
+    data[data.index(b"pixels")] ^= 0xFF
+    path.write_bytes(data)
+    report = check.check("it", root)[0]
+    assert report.status == "problem"
+    assert "CRC" in report.problems[0]
+    path.write_bytes(FILES["/set.zip"])
+    report = check.check("it", root)[0]
+    assert (report.status, report.notes[0]) == ("ok", "no published checksum; read to its end, its own is written down")
+    assert fetch.noted_path(path).is_file()
 
 
 def test_unknown_names_are_answered_with_the_known(artefact: Write, root: Path) -> None:
