@@ -34,8 +34,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Claim:
-    """What the paper says, what data it was asked of here, and the findings. page: has them all, seen from the
-    notebooks' pages."""
+    """What the paper says, what data it was asked of here, and the findings.
+
+    page: the page of the book that shows them in full, relative to the notebooks' pages.
+    """
 
     says: str
     asked_of: str

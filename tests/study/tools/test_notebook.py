@@ -49,7 +49,10 @@ def small(tmp_path: Path) -> Path:
     return path
 
 
-def test_pages_run_together_and_one_that_fails_fails_them_all(small: Path, tmp_path: Path) -> None:
+def test_pages_run_together_and_one_that_fails_fails_them_all(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     broken = json.loads(small.read_text())
     broken["cells"][1]["source"] = "raise ValueError('two runs of one cell')"
     small.with_name("broken.ipynb").write_text(json.dumps(broken))
