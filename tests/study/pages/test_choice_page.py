@@ -1,28 +1,25 @@
 """What was tried, what it gave on the validation images, and which of it the mini profile has."""
 
-import json
 from pathlib import Path
 
 import pandas as pd
 
-from study import config
+from study import config, records
 from study.pages import choice_page
 
 
 def write(results: Path, name: str, dice: float) -> None:
     tried = config.profile("choice").run(name, "complete", 0.0 if name == "zeroshot" else 1.0, 0)
-    folder = results / "choice" / tried.run_id
-    folder.mkdir(parents=True)
-    pd.DataFrame({"image": ["x", "y"], "dice": [dice, dice + 0.1]}).to_csv(folder / "rows.csv", index=False)
     record = {
         "run_id": tried.run_id,
         "config_hash": tried.hash,
         "config": tried.model_dump(mode="json"),
         "simulated": False,
-        "data": {"test": {"sha256": "same"}},
+        "data": {"val": {"images": 2, "sha256": "same"}},
         "fit_seconds": 61.4,
     }
-    (folder / "run.json").write_text(json.dumps(record))
+    rows = pd.DataFrame({"image": ["x", "y"], "dice": [dice, dice + 0.1]})
+    records.save(record, results / "choice" / tried.run_id, rows=rows)
 
 
 def test_trials_by_method_with_the_one_that_was_taken_first(tmp_path: Path) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from study import records
 from study.pages import control_page
 
 WriteRun = Callable[..., Path]
@@ -15,9 +15,9 @@ WriteRun = Callable[..., Path]
 
 def looked(results: Path, method: str, seed: int, best: int) -> None:
     (path,) = (results / "mini").glob(f"{method}-complete-1-s{seed}-*/run.json")
-    record = json.loads(path.read_text())
+    record = records.read(path)
     record["training"]["best"] = best
-    path.write_text(json.dumps(record))
+    records.write(record, path)
 
 
 def test_the_look_that_chose_the_weights_counts(write_run: WriteRun) -> None:
