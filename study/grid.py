@@ -67,11 +67,12 @@ class Profile(Settings):
         like = own.pop("like", None)
         return own if like is None else merged(self.settings(like), own)
 
-    def run(self, method: str, *point: Any, settings: dict[str, Any] | None = None, **named: Any) -> Run:
+    def run(self, method: str, *point: Any, settings: dict[str, Any] | str | None = None, **named: Any) -> Run:
         """The configuration of one run. A method's settings override those of the point, these the common ones.
 
         point: a value for each axis, in the order of `ORDER`: label, fraction and seed; or by name. settings: lie over
         all of them, {"train": {"learning_rate": 1e-3}}; a name that only one part has may stand alone, {"steps": 300}.
+        A text is read as YAML.
         Raises SettingsError, one sentence, for a name or a value that cannot be.
         """
         own, kind = self.settings(method), CONFIGURATIONS[self.kind]
@@ -90,6 +91,8 @@ class Profile(Settings):
             raise SettingsError(f"{where}: sets {clash[0]}, which is no setting of a method; leave it out")
         base = {**merged(base, own), "profile": self.name, "method": method}
         plain = validated(kind, base, where).filled()
+        if isinstance(settings, str):  # as commands and papermill give it
+            settings = strict_yaml.parse(settings, "settings")
         if not settings:
             return plain
         changed = merged(base, placed(kind, settings))
@@ -169,7 +172,7 @@ def nested(path: str, value: Any) -> dict[str, Any]:
     return value
 
 
-def placed(kind: type[Run], settings: dict[str, Any]) -> dict[str, Any]:
+def placed(kind: type[Run], settings: Any) -> dict[str, Any]:
     """`settings` with every name in the part of the configuration that has it: steps → train.steps.
 
     Raises SettingsError for a name that is none, that several parts have, or that is a parameter of the run.
@@ -182,7 +185,8 @@ def placed(kind: type[Run], settings: dict[str, Any]) -> dict[str, Any]:
         if isinstance(inner, type) and issubclass(inner, BaseModel) and part != "model":
             for name in inner.model_fields:
                 parts.setdefault(name, []).append(part)
-    fields = {*kind.model_fields, *(field.alias for field in kind.model_fields.values() if field.alias)} - kind.NAMED
+    aliases = {str(field.alias) for field in kind.model_fields.values() if field.alias}
+    fields = (kind.model_fields.keys() | aliases) - kind.NAMED
     places = {name: f"{inside[0]}.{name}" for name, inside in parts.items()} | {name: name for name in fields}
     found: dict[str, Any] = {}
     for given, value in settings.items():

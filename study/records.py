@@ -24,6 +24,7 @@ from allinsam_core import __version__
 from allinsam_core.atomic import replacing
 from allinsam_core.data.case import Case
 from allinsam_core.data.errors import PlainError
+from allinsam_core.data.root import resolved
 from study.code import code_hash, notebook_hash
 
 if TYPE_CHECKING:
@@ -106,6 +107,7 @@ def make(
 
 def save(record: dict[str, Any], folder: Path, **tables: pd.DataFrame) -> Path:
     """Write a run's tables by name as CSV, then its record with their checksums; returns the folder."""
+    folder = resolved(folder)
     for name, table in tables.items():
         with replacing(folder / f"{name}.csv") as unfinished:
             table.to_csv(unfinished, index=False, float_format="%.6f")

@@ -7,6 +7,7 @@ it does not the run is done again, training from its last checkpoint.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ from allinsam_core.annotation import sam
 from allinsam_core.annotation.weak import weak_cases
 from allinsam_core.data import fractions
 from allinsam_core.data.case import Case, Split
-from allinsam_core.data.root import resolved
+from allinsam_core.data.root import VARIABLE, resolved
 from allinsam_core.learning.instances import InstanceSettings
 from allinsam_core.learning.method import Method
 from allinsam_core.learning.threshold import choose
@@ -113,7 +114,8 @@ def finished(config: Run, results: Path | str, root: Path | str | None = None, d
     """
     methods.check_device(device)
     if isinstance(config, RunConfig):
-        sources.check_root(config.data, None if root is None else resolved(root))
+        named = os.environ.get(VARIABLE) if root is None else root
+        sources.check_root(config.data, resolved(named) if named else None)
     return records.is_finished(resolved(results) / config.place / records.FILE, config.hash)
 
 

@@ -70,8 +70,8 @@ class History:
     validations: list[dict[str, float]] = field(default_factory=list)
     best: int = -1
     seconds: float = 0.0
-    processor_seconds: float = 0.0
     peak_memory: int = 0
+    processor_seconds: float = 0.0
 
 
 def learning_rate(settings: TrainSettings, step: int) -> float:

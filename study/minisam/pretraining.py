@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from allinsam_core.annotation import sam
-from allinsam_core.data.root import data_root, dataset_folder
+from allinsam_core.data.root import data_root, dataset_folder, resolved
 from allinsam_core.learning.train import History
 from study import records
 from study.minisam import recipe as pretrain_run
@@ -19,6 +19,7 @@ def execute(
 
     earlier: the record of the weights that ship; the phases it holds are not done again, but gone on from.
     """
+    folder = resolved(folder)
     root, watch = dataset_folder(data_root(), "dsb2018"), records.Stopwatch()
     start = None if earlier is None else _start(config, earlier)
     with watch.measure("fit"):

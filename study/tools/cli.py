@@ -82,13 +82,11 @@ def run(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
 ) -> None:
     """One run of the grid, without a notebook."""
-    from allinsam_core.data import strict_yaml
     from study import grid
     from study.run import execute
 
-    own = strict_yaml.parse(settings, "settings")
-    point = {"label": label, "fraction": fraction, "seed": seed}
-    typer.echo(execute(grid.profile(profile).run(method, **point, settings=own), results, work, device=device))
+    config = grid.profile(profile).run(method, label=label, fraction=fraction, seed=seed, settings=settings)
+    typer.echo(execute(config, results, work, device=device))
 
 
 @app.command()
@@ -129,11 +127,12 @@ def quality(
     split: Annotated[list[str] | None, typer.Option(help="train or val; both unless told.")] = None,
 ) -> None:
     """Measure the shipped mini-SAM on MoNuSeg's training and validation images: boxes to masks, and promptless."""
+    from allinsam_core.data.root import resolved
     from study.minisam.quality import SPLITS, execute
 
     if unknown := sorted(set(split or ()) - set(SPLITS)):
         raise typer.BadParameter(f"split {unknown[0]!r}: expected {' or '.join(SPLITS)}")
-    typer.echo(execute(results, tuple(s for s in SPLITS if split is None or s in split), Path("work/weak")))
+    typer.echo(execute(results, tuple(s for s in SPLITS if split is None or s in split), resolved("work/weak")))
 
 
 @app.command("mask-threshold")

@@ -148,6 +148,8 @@ def test_settings_of_ones_own_are_laid_over_and_kept_apart(own: Path) -> None:
     assert run.place == Path("mine", "own", run.run_id)  # beside the profile's own runs, not among them
     assert profile.run("unet", "complete", 1.0, 0, settings={"lr": plain.train.learning_rate}) == plain
     assert profile.run("unet", "complete", 1.0, 0, settings={}) == plain
+    text = "{train: {learning_rate: 0.5}, steps: 9, loss: bce, model: {channels: [4, 8, 16]}}"
+    assert profile.run("unet", "complete", 1.0, 0, settings=text) == run
 
 
 def test_a_threshold_says_of_what_and_keeps_its_name_in_records(own: Path) -> None:

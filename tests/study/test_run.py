@@ -128,9 +128,14 @@ def test_a_record_hides_no_wrong_folder_and_no_absent_device(
 ) -> None:
     config = but(tiny_config, data=DataSettings(), method="otsu", model=OtsuSettings(), fraction=0)
     monkeypatch.setattr(records, "is_finished", lambda *arguments: True)
+    monkeypatch.delenv("ALLINSAM_DATA", raising=False)
     assert execute(config, tmp_path).name == config.run_id  # nothing was asked for that is not there
     with pytest.raises(MissingData, match="nowhere"):
         execute(config, tmp_path, root=tmp_path / "nowhere")
+    with monkeypatch.context() as patch:
+        patch.setenv("ALLINSAM_DATA", str(tmp_path / "elsewhere"))
+        with pytest.raises(MissingData, match="elsewhere"):
+            execute(config, tmp_path)
     (tmp_path / "monuseg").mkdir()
     with pytest.raises(MissingData, match="24 of 24 train images are missing"):
         execute(config, tmp_path, root=tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -101,3 +102,27 @@ def test_the_variable_names_another_manifest(tmp_path: Path, monkeypatch: pytest
         manifest.load()
     (tmp_path / "none.yaml").write_text("version: 1\nartefacts: {}\ndatasets: {}\n")
     assert manifest.load().artefacts == {}
+
+
+@pytest.mark.parametrize("name", ["../../escaped", "/tmp/x", "..", ".hidden", "a/b", ""])
+def test_a_name_that_leads_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
+    """Of a dataset, an artefact and a file: each becomes part of a path."""
+    text = manifest.path().read_text(encoding="utf-8")
+    changed = [
+        text.replace("dataset: dsb2018", f"dataset: {json.dumps(name)}"),
+        text.replace("\n  dsb2018:\n", f"\n  {json.dumps(name)}:\n"),
+        text.replace("file: MoNuSegTestData.zip", f"file: {json.dumps(name)}"),
+    ]
+    for number, content in enumerate(changed):
+        assert content != text
+        file = tmp_path / f"{number}.yaml"
+        file.write_text(content, encoding="utf-8")
+        with pytest.raises(DataError, match=rf"{number}\.yaml: .*(String should match|is not one of)"):
+            manifest.read(file)
+
+
+def test_aliases_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "manifest.yaml"
+    file.write_text("a: &a [x, x, x]\nb: &b [*a, *a, *a]\nversion: [*b, *b, *b]\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"manifest\.yaml, line 2: not valid YAML, the alias \*a"):
+        manifest.read(file)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +15,7 @@ WriteRun = Callable[..., Path]
 
 def looked(results: Path, method: str, seed: int, best: int) -> None:
     (path,) = (results / "mini").glob(f"{method}-complete-1-s{seed}-*/run.json")
-    record = json.loads(path.read_text())
+    record = records.read(path)
     record["training"]["best"] = best
     records.write(record, path)
 

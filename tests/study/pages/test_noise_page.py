@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pandas as pd
 import pytest
 
 from allinsam_core.refinement.mocl import VARIANTS
+from study import records
 from study.pages import noise_page
 from study.pages.fragments import PALETTES
 
@@ -23,15 +23,22 @@ def write(tmp_path: Path) -> Write:
 
     def write(
         variant: str, dice: Sequence[float], rate: float = 0.4, seed: int = 0, profile: str = "mini",
-        source: str = "monuseg_20x", hash: str = "0123456789", test: str = "same",
+        source: str = "monuseg_20x", version: int = 0, test: str = "same",
     ) -> Path:  # fmt: skip
-        folder = tmp_path / "results" / profile / "noise" / f"{source}-{variant}-{rate:g}-s{seed}-{hash}"
-        folder.mkdir(parents=True)
         rows = [{"image": f"i{n}", "patient": f"p{n}", "dice": value} for n, value in enumerate(dice)]
-        pd.DataFrame(rows).to_csv(folder / "rows.csv", index=False)
-        config = {"method": variant, "seed": seed, "data": {"source": source}, "noise": {"rate": rate}}
-        record = {"config_hash": hash, "config": config, "fit_seconds": 10.0, "label_dice": 1 - rate}
-        (folder / "run.json").write_text(json.dumps({**record, "data": {"test": {"sha256": test}}}))
+        config = {"profile": profile, "method": variant, "seed": seed, "version": version}
+        config |= {"data": {"source": source}, "noise": {"rate": rate}}
+        record = {
+            "run_id": records.run_id(config),
+            "config_hash": records.hash_of(config),
+            "config": config,
+            "simulated": False,
+            "data": {"test": {"images": len(rows), "sha256": test}},
+            "fit_seconds": 10.0,
+            "label_dice": 1 - rate,
+        }
+        folder = tmp_path / "results" / profile / "noise" / records.run_id(config)
+        records.save(record, folder, rows=pd.DataFrame(rows))
         return tmp_path / "results"
 
     return write
@@ -95,12 +102,12 @@ def test_what_cannot_be_collected(write: Write, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no finished run; `allinsam noise --profile mini`"):
         noise_page.collect(tmp_path, "mini")
     write("none", PLAIN)
-    results = write("none", PLAIN, hash="9876543210")
+    results = write("none", PLAIN, version=1)
     with pytest.raises(ValueError, match="same cell and seed"):
         noise_page.collect(results, "mini")
     write("none", PLAIN, profile="smoke")
     results = write("ours", PLAIN, profile="smoke", test="other")
-    with pytest.raises(ValueError, match="other test images"):
+    with pytest.raises(ValueError, match="different test images"):
         noise_page.collect(results, "smoke")
 
 

@@ -28,6 +28,6 @@ def test_parts_of_the_data_are_the_papers() -> None:
     """LViT's and Xie's rows of Table 2: 100 and 25 %, 100, 30 and 10 %, with three seeds or more."""
     for profile in ("mini", "paper"):
         grid = config.profile(profile)
-        assert grid.methods["lvit"]["axes"]["fraction"] == [1.0, 0.25]
-        assert grid.methods["xie"]["axes"]["fraction"] == [1.0, 0.3, 0.1]
-        assert len(grid.axes["seed"]) >= 3
+        assert grid.settings("lvit")["axes"]["fraction"] == [1.0, 0.25]
+        assert grid.settings("xie")["axes"]["fraction"] == [1.0, 0.3, 0.1]
+        assert len(grid.seeds) >= 3
