@@ -190,7 +190,7 @@ def placed(kind: type[Run], settings: Any) -> dict[str, Any]:
     places = {name: f"{inside[0]}.{name}" for name, inside in parts.items()} | {name: name for name in fields}
     found: dict[str, Any] = {}
     for given, value in settings.items():
-        name = SHORT.get(given, given)
+        name = str(SHORT.get(given, given))
         if name in kind.NAMED:
             raise SettingsError(f"settings: {name} is no setting but a parameter of the run; give it there")
         if name not in places:
