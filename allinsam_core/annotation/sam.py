@@ -197,8 +197,9 @@ def load_strictly(module: nn.Module, weights: dict[str, torch.Tensor], path: Pat
 
 def mini_geometry(sam: Sam) -> MiniGeometry | None:
     """Which of our small SAMs this is, by size of input and stem; None for Meta's."""
-    fine = isinstance(sam.image_encoder.patch_embed, ConvStem)
-    found = (g for g in MINIS.values() if g.image_size == sam.image_encoder.img_size and (g.stem is not None) == fine)
+    encoder = sam.image_encoder
+    sizes = (geometry for geometry in MINIS.values() if geometry.image_size == encoder.img_size)
+    found = (g for g in sizes if (g.stem is not None) == isinstance(encoder.patch_embed, ConvStem))
     return next(found, None)
 
 
