@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from allinsam_core.metrics.stats import Interval, clustered_bootstrap_mean
-from study import records
-from study.results import NotRun
+from study import results as collected
 
 METRIC = "dice"
 SOURCES = {
@@ -40,29 +38,9 @@ class Point:
 
 
 def collect(results: Path, profile: str) -> pd.DataFrame:
-    """All rows of the profile's noise runs, one line per run and test image.
-
-    Raises NotRun, saying what to do, when there is none; ValueError when two records stand for one cell and seed, and
-    when runs on one data set were scored on different test images.
-    """
-    frames: list[pd.DataFrame] = []
-    seen: dict[tuple[Any, ...], Path] = {}
-    tests: dict[str, str] = {}
-    for path in sorted((results / profile / "noise").glob("*/run.json")):
-        record = records.read(path)
-        config = record["config"]
-        source, rate = config["data"]["source"], config["noise"]["rate"]
-        place = {"source": source, "rate": rate, "variant": config["method"], "seed": config["seed"]}
-        if (first := seen.setdefault(tuple(place.values()), path.parent)) != path.parent:
-            raise ValueError(f"{first} and {path.parent} are runs of the same cell and seed; delete the outdated one")
-        if (other := tests.setdefault(source, record["data"]["test"]["sha256"])) != record["data"]["test"]["sha256"]:
-            raise ValueError(f"{path}: scored on other test images than {other[:10]}…; delete the outdated runs")
-        own = pd.read_csv(path.with_name("rows.csv"), dtype={"patient": str})
-        own["patient"] = own["patient"].fillna(own["image"])
-        frames.append(own.assign(**place, fit_seconds=record["fit_seconds"], label_dice=record["label_dice"]))
-    if not frames:
-        raise NotRun(f"{results / profile / 'noise'}: no finished run; `allinsam noise --profile {profile}`")
-    return pd.concat(frames, ignore_index=True)
+    """All rows of the profile's noise runs, one line per run and test image; see `results.collect`."""
+    scores = collected.collect(results, profile, "noise").rename(columns={"method": "variant", "fit s": "fit_seconds"})
+    return scores.assign(patient=scores["patient"].fillna(scores["image"]))
 
 
 def points(scores: pd.DataFrame, metric: str = METRIC) -> list[Point]:

@@ -146,7 +146,7 @@ def test_scores_are_of_the_test_images_against_their_truth(
 def test_a_threshold_is_chosen_by_the_labels_that_the_method_may_see(
     labels: str, tiny_config: RunConfig, data: Data, spy: Spy, tmp_path: Path
 ) -> None:
-    config = configured(tiny_config, **LABELS[labels], threshold="val")
+    config = configured(tiny_config, **LABELS[labels], threshold_chosen_on="val")
     record, rows = executed(config, data, tmp_path)
 
     def best(images: list[Case]) -> float:

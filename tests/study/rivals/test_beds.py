@@ -137,7 +137,7 @@ def test_each_member_learns_from_its_bag_and_looks_at_the_validation_images(
     class Spy:
         def fit(self, train: list[Case], val: list[Case], folder: Path) -> dict[str, float]:
             given.append((train, val))
-            return dict.fromkeys(("validations", "best", "seconds", "peak_memory"), 0.0)
+            return dict.fromkeys(("validations", "best", "seconds", "processor_seconds", "peak_memory"), 0.0)
 
     ensemble.member = lambda index: Spy()  # type: ignore[assignment, return-value]
     ensemble.fit(train, val, tmp_path / "run")

@@ -145,7 +145,7 @@ def test_after_pretraining_fit_is_that_of_every_network(tmp_path: Path, monkeypa
 
     def fit(self: SelfSupervised, *arguments: object) -> dict[str, float]:
         given.extend(arguments)
-        return {"seconds": 1.0, "peak_memory": 1.0}
+        return {"seconds": 1.0, "processor_seconds": 1.0, "peak_memory": 1.0}
 
     monkeypatch.setattr(xie.NetworkMethod, "fit", fit)
     method, train, val = tiny_method(), [simulate.tile(0, size=64)], [simulate.tile(1, size=64)]
