@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from study import methods, records, run
 from study.config import DataSettings, RunConfig
 from study.rivals import xie
 from study.rivals.xie import (
+    Pretext,
     PretextSettings,
     ResUNet,
     SelfSupervised,
@@ -170,14 +172,18 @@ def test_a_run_pretrains_on_all_images_and_counts_the_cost(
     config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[np.ndarray] = []
-    original = SelfSupervised.prepare
+    original, fit = SelfSupervised.prepare, xie.fit
+
+    def pretrained(model: Pretext, sampler: TripletSampler, *more: Any, **named: Any) -> History:
+        seen.extend(sampler.images)
+        return fit(model, sampler, *more, **named)
 
     def prepare(self: SelfSupervised, images: list[np.ndarray], cache: Path) -> None:
-        seen.extend(images)
         original(self, images, cache)
         assert self.pretext is not None
         self.pretext.seconds = 1000.0
 
+    monkeypatch.setattr(xie, "fit", pretrained)
     monkeypatch.setattr(SelfSupervised, "prepare", prepare)
     half = config.model_copy(update={"fraction": 0.5, "data": config.data.model_copy(update={"rule": "whole_image"})})
     record = records.read(run.execute(half, tmp_path / "results", tmp_path / "work", device="cpu") / "run.json")
