@@ -30,9 +30,9 @@ from allinsam_core.annotation import boxes
 from allinsam_core.atomic import replacing
 from allinsam_core.data.case import Case
 from allinsam_core.data.image import read_labels, read_rgb
-from allinsam_core.data.root import data_root
 from study.datasets import dsb2018
 from study.minisam.recipe import PretrainConfig
+from study.root import data_root
 from study.tools.formats import write_geojson
 from study.tools.score import score
 from study.tools.segment import run as segment

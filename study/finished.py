@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from allinsam_core.data import manifest
-from allinsam_core.data.root import resolved
 from allinsam_core.metrics.instance import InstanceScores
 from allinsam_core.metrics.pixel import PixelScores
 from allinsam_core.settings import validated
 from study import records
+from study.datasets import manifest
 from study.records import WAY_OUT, RecordError
+from study.root import resolved
 
 # the metrics by what they can be, as their dataclasses declare them: shares lie in 0 … 1, counts are whole numbers
 SHARES = tuple(f.name for kind in (PixelScores, InstanceScores) for f in fields(kind) if f.type == "float")

@@ -10,11 +10,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
-from allinsam_core.data import strict_yaml
-from allinsam_core.data.root import resolved
 from allinsam_core.settings import Settings, SettingsError, nearest, validated
+from study import strict_yaml
 from study.config import Name, Run, RunConfig
 from study.molecular.config import MolecularConfig
+from study.root import resolved
 
 CONFIGURATIONS: dict[str, type[Run]] = {"segmentation": RunConfig, "molecular": MolecularConfig}
 ORDER = ("data.source", "noise.rate", "annotator", "cell_type", "label", "fraction", "seed")  # of a run's point

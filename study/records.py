@@ -24,8 +24,8 @@ from allinsam_core import __version__
 from allinsam_core.atomic import replacing
 from allinsam_core.data.case import Case
 from allinsam_core.data.errors import PlainError
-from allinsam_core.data.root import resolved
 from study.code import code_hash, notebook_hash
+from study.root import resolved
 
 if TYPE_CHECKING:
     import torch

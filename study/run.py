@@ -19,9 +19,7 @@ from tqdm import tqdm
 
 from allinsam_core.annotation import sam
 from allinsam_core.annotation.weak import weak_cases
-from allinsam_core.data import fractions
 from allinsam_core.data.case import Case, Split
-from allinsam_core.data.root import VARIABLE, resolved
 from allinsam_core.learning.instances import InstanceSettings
 from allinsam_core.learning.method import Method
 from allinsam_core.learning.threshold import choose
@@ -31,6 +29,8 @@ from study import data as sources
 from study import methods, records
 from study.config import Run, RunConfig
 from study.data import cases
+from study.datasets import fractions
+from study.root import VARIABLE, resolved
 from study.simulation.corrupt import corrupt
 from study.tuning import Example, tuned
 

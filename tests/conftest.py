@@ -13,8 +13,8 @@ import tifffile
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: networks this small only wait for their threads
 
-from allinsam_core.data import monuseg
 from allinsam_core.data.case import Case
+from study.datasets import monuseg
 
 SIDE = 12
 XML = """<Annotations><Annotation><Regions><Region Id="1"><Vertices>

@@ -16,7 +16,7 @@ import numpy as np
 
 from allinsam_core.data.errors import DataError
 from allinsam_core.data.image import read_rgb
-from allinsam_core.data.root import dataset_folder
+from study.root import dataset_folder
 
 NAME = "brca_m2c"
 SPACING = 0.5  # µm/px

@@ -17,7 +17,7 @@ from scipy import ndimage
 from allinsam_core.data.case import Case
 from allinsam_core.data.errors import DataError, MissingData
 from allinsam_core.data.image import read_rgb
-from allinsam_core.data.root import dataset_folder
+from study.root import dataset_folder
 
 NAME = "deepliif"
 PANELS = ("ihc", "haematoxylin", "dapi", "lap2", "ki67", "segmentation")

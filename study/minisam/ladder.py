@@ -20,10 +20,7 @@ from pydantic import BaseModel, ConfigDict
 
 from allinsam_core.annotation import sam as sams
 from allinsam_core.annotation.weak import WeakSettings, annotate_case
-from allinsam_core.data import monuseg
 from allinsam_core.data.case import Case
-from allinsam_core.data.fractions import subset
-from allinsam_core.data.root import data_root
 from allinsam_core.learning import instances
 from allinsam_core.learning.adapter import AdaptedSam
 from allinsam_core.learning.augment import AugmentSettings
@@ -31,9 +28,12 @@ from allinsam_core.learning.method import NetworkMethod, WindowSettings
 from allinsam_core.learning.train import TrainSettings
 from allinsam_core.metrics import instance, pixel
 from study import records
+from study.datasets import monuseg
+from study.datasets.fractions import subset
 from study.minisam import mini2, pointed
 from study.minisam.label_quality import quality
 from study.minisam.pretrain import PromptableSam
+from study.root import data_root
 
 THRESHOLDS = (0.0, -0.5, -1.0)  # of the logits of masks from boxes
 SIDE = 450  # px, the middle of an image whose boxes are answered

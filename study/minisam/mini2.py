@@ -21,7 +21,6 @@ from lightning_fabric import Fabric
 from pydantic import BaseModel, ConfigDict
 
 from allinsam_core.annotation import sam as sams
-from allinsam_core.data.root import data_root
 from allinsam_core.learning.augment import AugmentSettings, Batch, CropSampler
 from allinsam_core.learning.train import History, TrainSettings, fit, load_trained_state
 from study import records
@@ -30,6 +29,7 @@ from study.minisam import objective, pointed
 from study.minisam.corpus import Corpus, CorpusSettings, gather, toned
 from study.minisam.pretrain import PromptableSam
 from study.minisam.recipe import ship
+from study.root import data_root
 
 STEPS = 18_000
 STILL = AugmentSettings(turns=False, zoom=0.0, stain=0, shift=0, blur=0, noise=0, on_nuclei=1)

@@ -8,11 +8,10 @@ from pathlib import Path
 import pandas as pd
 from tqdm import tqdm
 
-from allinsam_core.data import monuseg
-from allinsam_core.data.root import data_root
 from study import records
-from study.datasets import dsb2018
+from study.datasets import dsb2018, monuseg
 from study.minisam import patch_matching as overlap
+from study.root import data_root
 
 
 def execute(results: Path) -> Path:

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from allinsam_core.annotation import sam
-from allinsam_core.data.root import data_root, dataset_folder, resolved
 from allinsam_core.learning.train import History
 from study import records
 from study.minisam import recipe as pretrain_run
+from study.root import data_root, dataset_folder, resolved
 
 
 def execute(

@@ -16,7 +16,6 @@ from skimage.color import rgb_from_hed
 
 from allinsam_core.annotation import sam as sams
 from allinsam_core.annotation.weak import WeakSettings, annotate_case, prompts
-from allinsam_core.data.root import data_root
 from study import records
 from study.datasets import deepliif
 from study.datasets.deepliif import Tile
@@ -29,6 +28,7 @@ from study.molecular.registration import (
     marker_threshold,
     register,
 )
+from study.root import data_root
 
 FOLDER = "deepliif"
 H, DAB = tuple(rgb_from_hed[0]), tuple(rgb_from_hed[2])  # stain vectors of Ruifrok & Johnston 2001

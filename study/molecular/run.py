@@ -12,13 +12,13 @@ from typing import Any, cast
 import numpy as np
 
 from allinsam_core.data.case import Case
-from allinsam_core.data.root import resolved
 from allinsam_core.metrics import instance, pixel
 from study import records, run
 from study.grid import Profile
 from study.molecular.cohort import MolecularCohort, checksum, labels, prepare
 from study.molecular.config import MolecularConfig
 from study.molecular.patch import Patch
+from study.root import resolved
 
 OWN_ANNOTATORS = {"Expert": ("expert",), "Students": ("student1", "student2", "student3")}
 

@@ -83,8 +83,8 @@ def command(
     out: Annotated[Path, typer.Argument(help="Folder for truth/ and prediction/.")],
 ) -> None:
     """Run a comparator on MoNuSeg's test images and write label maps for `allinsam score OUT/prediction OUT/truth`."""
-    from allinsam_core.data import monuseg
-    from allinsam_core.data.root import data_root
+    from study.datasets import monuseg
+    from study.root import data_root
 
     if name not in (*COMPARATORS, "truth"):
         raise typer.BadParameter(f"{name!r}: expected one of {', '.join(COMPARATORS)}, truth")

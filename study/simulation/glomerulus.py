@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 
 from allinsam_core.data.case import Case, Split
-from allinsam_core.data.splits import grouped
+from study.datasets.splits import grouped
 from study.molecular import slide_split
 from study.molecular.patch import CELL_TYPES, MARKERS, SPACING, CellType, Patch, Truth
 from study.simulation import glomerulus_anatomy, glomerulus_cells

@@ -18,7 +18,7 @@ from PIL import Image
 from scipy import ndimage
 
 from allinsam_core.data.case import Case, Split
-from allinsam_core.data.splits import grouped
+from study.datasets.splits import grouped
 from study.simulation.nuclei import Nuclei, grow, truth
 from study.simulation.style import Style
 from study.simulation.tissue import Layout, lay, noise, stain

@@ -40,9 +40,9 @@ def audit_columns_command(
     out: Annotated[Path, typer.Option(help="The record.")] = Path("results/audit/column_average.csv"),
 ) -> None:
     """Measure the column average on MoNuSeg's 14 test truths (reads ALLINSAM_DATA) and write the record."""
-    from allinsam_core.data.monuseg import load
-    from allinsam_core.data.root import data_root, dataset_folder
     from study.audit.column_average import column_average_demo, write_rows
+    from study.datasets.monuseg import load
+    from study.root import data_root, dataset_folder
 
     cases = load(dataset_folder(data_root(), "monuseg"), "test")
     rows = column_average_demo({case.name: case.mask for case in cases})
@@ -55,9 +55,9 @@ def audit_labels_command(
     out: Annotated[Path, typer.Option(help="Where the records go: the study's results folder.")] = Path("results"),
 ) -> None:
     """Measure label geometry and the five AJIs with mini-SAM's prompt-free predictions on MoNuSeg's test images."""
-    from allinsam_core.data.monuseg import load
-    from allinsam_core.data.root import data_root, dataset_folder
     from study.audit import label_geometry
+    from study.datasets.monuseg import load
+    from study.root import data_root, dataset_folder
     from study.tools.segment import nuclei
 
     cases = load(dataset_folder(data_root(), "monuseg"), "test")

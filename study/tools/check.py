@@ -12,12 +12,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from allinsam_core.data import aperio, manifest, monuseg
 from allinsam_core.data.case import Case
 from allinsam_core.data.errors import DataError
 from allinsam_core.data.image import count_labels, read_labels, read_rgb
-from allinsam_core.data.root import data_root
-from study.datasets import dsb2018
+from study.datasets import aperio, dsb2018, manifest, monuseg
+from study.root import data_root
 from study.tools import fetch
 
 

@@ -127,8 +127,8 @@ def quality(
     split: Annotated[list[str] | None, typer.Option(help="train or val; both unless told.")] = None,
 ) -> None:
     """Measure the shipped mini-SAM on MoNuSeg's training and validation images: boxes to masks, and promptless."""
-    from allinsam_core.data.root import resolved
     from study.minisam.quality import SPLITS, execute
+    from study.root import resolved
 
     if unknown := sorted(set(split or ()) - set(SPLITS)):
         raise typer.BadParameter(f"split {unknown[0]!r}: expected {' or '.join(SPLITS)}")

@@ -10,10 +10,10 @@ from typing import Annotated
 
 import typer
 
-from allinsam_core.data import manifest
 from allinsam_core.data.errors import DataError
-from allinsam_core.data.root import data_root
+from study.datasets import manifest
 from study.molecular import inhouse
+from study.root import data_root
 from study.tools import check as checking
 from study.tools import fetch as fetching
 from study.tools import notices

@@ -11,10 +11,10 @@ import pooch
 import requests
 
 from allinsam_core.atomic import replacing
-from allinsam_core.data import manifest
 from allinsam_core.data.errors import DataError, MissingData
-from allinsam_core.data.manifest import Artefact
-from allinsam_core.data.root import data_root
+from study.datasets import manifest
+from study.datasets.manifest import Artefact
+from study.root import data_root
 from study.tools import archive
 
 log = logging.getLogger(__name__)

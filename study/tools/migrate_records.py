@@ -15,9 +15,9 @@ from typing import Annotated, Any
 
 import typer
 
-from allinsam_core.data.root import resolved
 from study import finished, records
 from study.code import ROOT, code_hash, sources
+from study.root import resolved
 from study.tools.errors import PlainCommand
 
 UNSET = ("corrective", "noise", "threshold")  # fields that earlier records name though they are unset

@@ -12,8 +12,8 @@ import papermill
 import typer
 from papermill.exceptions import PapermillException
 
-from allinsam_core.data import strict_yaml
 from allinsam_core.data.errors import PlainError
+from study import strict_yaml
 from study.tools.errors import PlainGroup, sentence
 
 app = typer.Typer(cls=PlainGroup, help="Run the study's notebooks.", no_args_is_help=True)

@@ -20,8 +20,8 @@ def _group() -> None:
 @app.command()
 def check(results: Annotated[Path, typer.Option(help="Folder of rows and run records.")] = Path("results")) -> None:
     """Check every record against its rows, its configuration and today's code; status 1 when one is not as written."""
-    from allinsam_core.data.root import resolved
     from study import finished
+    from study.root import resolved
 
     found = list(finished.check(results))
     if not found:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from allinsam_core.data import splits
 from allinsam_core.data.case import Case, Split
+from study.datasets import splits
 from study.tools.folder import class_images
 
 SHARE = 0.25  # of the patients that validate, at least one

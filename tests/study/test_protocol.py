@@ -12,7 +12,6 @@ import pandas as pd
 import pytest
 
 from allinsam_core.annotation.weak import WeakSettings, weak_cases
-from allinsam_core.data import fractions
 from allinsam_core.data.case import Case, Split
 from allinsam_core.learning import instances, threshold
 from allinsam_core.learning.method import Method
@@ -20,6 +19,7 @@ from allinsam_core.metrics import instance, pixel
 from study import methods, records, run
 from study.config import AnnotatorSettings, NoiseSettings, RunConfig
 from study.data import DataSettings
+from study.datasets import fractions
 from study.simulation.corrupt import NoiseLaw, corrupt
 
 # neither the boxes nor the law of errors are the defaults, so that a run that forgets them is found out

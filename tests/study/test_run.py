@@ -11,7 +11,6 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from allinsam_core.data import monuseg, root, splits
 from allinsam_core.data.errors import DataError, MissingData
 from allinsam_core.learning import instances, threshold
 from allinsam_core.learning.instances import InstanceSettings
@@ -21,10 +20,11 @@ from allinsam_core.metrics import pixel
 from allinsam_core.metrics.instance import InstanceScores
 from allinsam_core.metrics.pixel import PixelScores
 from allinsam_core.settings import SettingsError
-from study import finished, grid, methods, records, run
+from study import finished, grid, methods, records, root, run
 from study.code import code_hash
 from study.config import AnnotatorSettings, RunConfig
 from study.data import DataSettings
+from study.datasets import monuseg, splits
 from study.grid import Profile
 from study.records import RecordError
 from study.results import collect

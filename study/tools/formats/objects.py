@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from allinsam_core.data.aperio import enclosed_area, lie_around
+from study.datasets.aperio import enclosed_area, lie_around
 from study.tools.formats.entries import bounds
 
 Sides = tuple[float, float, float, float]

@@ -148,7 +148,7 @@ def test_an_unknown_loss_names_those_there_are() -> None:
 
 
 def test_a_real_image_is_learnt_from_and_segmented(data_root: Path, tmp_path: Path) -> None:
-    from allinsam_core.data import monuseg
+    from study.datasets import monuseg
     from study.rivals.otsu import Otsu, OtsuSettings
 
     real = monuseg.load(data_root, "val")[0].crop(300, 300, 200)

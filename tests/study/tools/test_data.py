@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from typer.testing import CliRunner, Result
 
-from allinsam_core.data import monuseg
+from study.datasets import monuseg
 from study.molecular import inhouse
 from study.simulation import glomerulus
 from study.tools.data import app

@@ -16,8 +16,8 @@ import pytest
 import torch
 import yaml
 
-from allinsam_core.data import manifest
 from allinsam_core.data.errors import DataError, MissingData
+from study.datasets import manifest
 from study.tools import check, fetch
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from allinsam_core.data.case import Case
 from allinsam_core.data.errors import DataError
-from allinsam_core.data.fractions import subset
+from study.datasets.fractions import subset
 
 
 def make(count: int, side: int = 1000, label: int = 1) -> list[Case]:

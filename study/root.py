@@ -10,7 +10,7 @@ import pooch
 from allinsam_core.data.errors import MissingData
 
 VARIABLE = "ALLINSAM_DATA"
-CHECKOUT = Path(__file__).resolve().parents[2]
+CHECKOUT = Path(__file__).resolve().parents[1]
 
 
 def resolved(path: Path | str) -> Path:

@@ -13,9 +13,9 @@ import pytest
 import tifffile
 from skimage.io import imsave
 
-from allinsam_core.data import monuseg
 from allinsam_core.data.errors import DataError, MislabelledImage, MissingData
 from allinsam_core.data.image import ConversionWarning, count_labels
+from study.datasets import monuseg
 
 Build = Callable[[str], Path]
 TRAIN = "train/images"

@@ -10,8 +10,8 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from allinsam_core.data import manifest
 from allinsam_core.data.errors import DataError, MissingData
+from study.datasets import manifest
 
 Edit = Callable[[dict], None]
 

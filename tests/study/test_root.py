@@ -7,7 +7,7 @@ from pathlib import Path
 import pooch
 import pytest
 
-from allinsam_core.data import root
+from study import root
 
 
 def test_the_variable_wins_then_the_folder_beside_the_checkout_then_the_cache(

@@ -10,9 +10,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from allinsam_core.data import strict_yaml
 from allinsam_core.data.errors import DataError, MissingData
 from allinsam_core.settings import SettingsError, validated
+from study import strict_yaml
 
 VARIABLE = "ALLINSAM_MANIFEST"
 FILE = "data_manifest.yaml"

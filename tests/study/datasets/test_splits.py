@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from allinsam_core.data import monuseg
 from allinsam_core.data.case import Case
 from allinsam_core.data.errors import DataError
-from allinsam_core.data.splits import refuse_overlap
+from study.datasets import monuseg
+from study.datasets.splits import refuse_overlap
 
 
 def case(name: str, patient: str = "") -> Case:
