@@ -39,8 +39,8 @@ class TrainSettings(Settings):
     optimizer: Literal["adamw", "sgd"] = "adamw"
     learning_rate: float = Field(default=2e-4, gt=0)
     weight_decay: float = 0.01
-    schedule: Literal["cosine", "poly", "constant"] = "cosine"
-    final_rate: float = 1e-7  # where the cosine ends
+    schedule: Literal["cosine", "poly", "constant", "trapezoid"] = "cosine"
+    final_rate: float = 1e-7  # where cosine and trapezoid end
     warmup: int = 0  # steps of linear increase
     clip: float = 0.0  # largest gradient norm; 0 = no clipping
     precision: Literal["fp32", "bf16"] = "fp32"  # bf16: automatic mixed precision, weights stay float32
@@ -74,8 +74,20 @@ class History:
     processor_seconds: float = 0.0
 
 
+COOLDOWN = 0.2  # last part of a trapezoid, in which the rate falls
+
+
+def cooldown_start(settings: TrainSettings) -> int:
+    """The step at which a trapezoid's rate begins to fall. Until then training does not depend on `steps`."""
+    return settings.steps - round(COOLDOWN * settings.steps)
+
+
 def learning_rate(settings: TrainSettings, step: int) -> float:
-    """The rate of `step` (0-based): linear warm-up, then cosine, poly 0.9 or constant."""
+    """The rate of `step` (0-based): linear warm-up, then cosine, poly 0.9, constant or trapezoid.
+
+    The trapezoid is constant and falls linearly to `final_rate` over the last fifth of the steps, so that a run can be
+    lengthened or ended early without having chosen its length beforehand (Hägele et al. 2024, arXiv 2405.18392).
+    """
     if step < settings.warmup:
         return settings.learning_rate * (step + 1) / settings.warmup
     progress = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
@@ -84,6 +96,9 @@ def learning_rate(settings: TrainSettings, step: int) -> float:
         return settings.final_rate + span * (1 + math.cos(math.pi * progress)) / 2
     if settings.schedule == "poly":
         return settings.learning_rate * (1 - progress) ** 0.9
+    if settings.schedule == "trapezoid" and step >= (start := cooldown_start(settings)):
+        left = (settings.steps - step) / (settings.steps - start)
+        return settings.final_rate + (settings.learning_rate - settings.final_rate) * left
     return settings.learning_rate
 
 

@@ -1,9 +1,9 @@
 """Pre-train mini2 from the raw data: one recipe, one command, `python -m study.minisam.mini2 FOLDER`.
 
-One optimiser and one cosine over all steps. At a few steps of the schedule the real tiles of which only points are
-known are outlined by the network as it is then (`pointed`), and are trained on from there. Every batch is a function
-of (seed, step), the outlines are kept in the folder: killed at any moment, the same command goes on to the same
-weights, bit for bit on one machine.
+One optimiser and one rate, which falls over the last fifth of the steps: until then a run may be given another length
+(`--steps`). At a few steps the real tiles of which only points are known are outlined by the network as it is then
+(`pointed`), and are trained on from there. Every batch is a function of (seed, step), the outlines are stored in the
+folder: killed at any moment, the same command goes on to the same weights, bit for bit on one machine.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from lightning_fabric import Fabric
 from pydantic import BaseModel, ConfigDict
 
 from allinsam_core.annotation import sam as sams
+from allinsam_core.atomic import replacing
 from allinsam_core.learning.augment import AugmentSettings, Batch, CropSampler
-from allinsam_core.learning.train import History, TrainSettings, fit, load_trained_state
+from allinsam_core.learning.train import History, TrainSettings, cooldown_start, fit, load_trained_state
 from study import records
 from study.datasets import brca_m2c
 from study.minisam import objective, pointed
@@ -37,7 +38,7 @@ PROGRESS = "progress.jsonl"
 
 
 class Mini2Config(BaseModel):
-    """One pre-training. outlined: parts of the schedule at which the pointed tiles are outlined (anew)."""
+    """One pre-training. outlined: steps at which the pointed tiles are outlined, each time anew."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -46,13 +47,14 @@ class Mini2Config(BaseModel):
     corpus: CorpusSettings = CorpusSettings()
     real_share: float = 0.2  # of the crops, once the pointed tiles are outlined
     real_splits: tuple[str, ...] = ("train", "val")  # the official test tiles are left to measure with
-    outlined: tuple[float, ...] = (0.05, 0.2, 0.5)
-    stretch: int = 500  # steps between two looks at the held-out images
+    outlined: tuple[int, ...] = (900, 3600, 9000)
+    stretch: int = 500  # steps between two evaluations on the held-out images
     train: TrainSettings = TrainSettings(
         steps=STEPS,
         batch_size=8,
-        learning_rate=1e-3,
+        learning_rate=7e-4,
         weight_decay=0.05,
+        schedule="trapezoid",
         warmup=200,
         final_rate=1e-6,
         clip=1.0,
@@ -70,14 +72,18 @@ class Mini2Config(BaseModel):
 
     @property
     def rounds(self) -> list[int]:
-        """The steps at which the pointed tiles are outlined."""
-        return [round(part * self.train.steps) for part in self.outlined]
+        """The steps at which the pointed tiles are outlined, as far as this run goes."""
+        return [step for step in self.outlined if step < self.train.steps]
 
     @property
     def stops(self) -> list[int]:
-        """The steps at which training pauses, for a look at the held-out images or for new outlines."""
-        looks = range(self.stretch, self.train.steps, self.stretch)
-        return sorted({*looks, *self.rounds, self.train.steps})
+        """The steps at which training pauses, to score the held-out images or to make new outlines."""
+        scored = range(self.stretch, self.train.steps, self.stretch)
+        return sorted({*scored, *self.rounds, self.train.steps})
+
+    def of_length(self, steps: int) -> Mini2Config:
+        """The same run with another number of steps."""
+        return self.model_copy(update={"train": self.train.model_copy(update={"steps": steps})})
 
 
 def held_out_batches(corpus: Corpus, field: int, size: int) -> list[Batch]:
@@ -139,13 +145,27 @@ def snapshot(checkpoint: Path, config: Mini2Config) -> tuple[sams.Sam, int]:
 
 
 def _claim(folder: Path, config: Mini2Config) -> None:
-    """Write the configuration into a fresh folder, or compare it with the one that is there."""
+    """Write the configuration into the folder, unless one is there that this run cannot go on from.
+
+    A run can be given another length as long as neither the old nor the new one has begun to lower the rate.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder / "config.json"
-    if not file.is_file():
-        file.write_text(config.model_dump_json(indent=1))
-    elif (found := Mini2Config.model_validate_json(file.read_text())) != config:
-        raise ValueError(f"{folder}: holds the run {found.hash}, expected {config.hash}; name another folder")
+    file, checkpoint = folder / "config.json", folder / "last.ckpt"
+    if file.is_file():
+        found = Mini2Config.model_validate_json(file.read_text())
+        if found == config:
+            return
+        if found.of_length(config.train.steps) != config:
+            raise ValueError(f"{folder}: holds the run {found.hash}, expected {config.hash}; name another folder")
+        done = int(torch.load(checkpoint, map_location="cpu", weights_only=True)["step"]) if checkpoint.is_file() else 0
+        latest = min(cooldown_start(found.train), cooldown_start(config.train))
+        if done > latest:
+            raise ValueError(
+                f"{folder}: {done} of {found.train.steps} steps are done, of {config.train.steps} at most {latest} "
+                f"can be; go on with --steps {found.train.steps}, or name another folder"
+            )
+    with replacing(file) as unfinished:
+        unfinished.write_text(config.model_dump_json(indent=1))
 
 
 def _report(
@@ -201,9 +221,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=STEPS)
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)  # the order of sums, and with it the last bits of the weights, depends on the number
-    config = Mini2Config(seed=given.seed)
-    config = config.model_copy(update={"train": config.train.model_copy(update={"steps": given.steps})})
-    run(config, data_root(), given.folder, given.tiles or given.folder / "tiles")
+    run(
+        Mini2Config(seed=given.seed).of_length(given.steps),
+        data_root(),
+        given.folder,
+        given.tiles or given.folder / "tiles",
+    )
 
 
 if __name__ == "__main__":

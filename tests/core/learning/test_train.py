@@ -13,7 +13,7 @@ from torch import nn
 
 from allinsam_core.learning import train
 from allinsam_core.learning.augment import Batch
-from allinsam_core.learning.train import TrainSettings, learning_rate, load_trained_state, trained_state
+from allinsam_core.learning.train import TrainSettings, cooldown_start, learning_rate, load_trained_state, trained_state
 
 
 def batch(step: int, size: int = 2) -> Batch:
@@ -76,6 +76,10 @@ def test_the_rate_by_hand() -> None:
     assert learning_rate(poly, 100) == 0
     constant = TrainSettings(steps=100, learning_rate=0.3, schedule="constant", warmup=2)
     assert [learning_rate(constant, s) for s in (0, 1, 2, 99)] == pytest.approx([0.15, 0.3, 0.3, 0.3])
+    trapezoid = TrainSettings(steps=100, learning_rate=0.5, final_rate=0.1, schedule="trapezoid", warmup=2)
+    assert [learning_rate(trapezoid, s) for s in (0, 2, 80, 90, 100)] == pytest.approx([0.25, 0.5, 0.5, 0.3, 0.1])
+    longer = trapezoid.model_copy(update={"steps": 200})
+    assert all(learning_rate(longer, s) == learning_rate(trapezoid, s) for s in range(cooldown_start(trapezoid)))
 
 
 def test_the_schedule_reaches_the_optimiser(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def config(monkeypatch: pytest.MonkeyPatch) -> mini2.Mini2Config:
     monkeypatch.setitem(sams.MINIS, "mini2", TINY)
     monkeypatch.setattr(mini2, "gather", lambda *_: corpus.Corpus(tiles[:2], [1.0, 2.0], tiles[2:]))
     monkeypatch.setattr(mini2.brca_m2c, "load", lambda *_: points)
-    whole = mini2.Mini2Config(outlined=(0.5,), stretch=2, augment=AugmentSettings(on_nuclei=1))
+    whole = mini2.Mini2Config(outlined=(3,), stretch=2, augment=AugmentSettings(on_nuclei=1))
     train = whole.train.model_copy(update={"steps": 6, "batch_size": 2, "checkpoint_every": 1, "precision": "fp32"})
     return whole.model_copy(update={"train": train})
 
@@ -92,6 +92,30 @@ def test_a_folder_holds_one_configuration(config: mini2.Mini2Config, tmp_path: P
     other = config.model_copy(update={"seed": 1})
     with pytest.raises(ValueError, match=f"{config.hash}, expected {other.hash}; name another folder"):
         mini2._claim(tmp_path, other)
+
+
+def test_another_length_is_taken_before_the_rate_falls_and_gives_that_lengths_weights(
+    config: mini2.Mini2Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = [tmp_path / "direct", tmp_path / "lengthened"]
+    longer = config.of_length(10)  # its rate falls from step 8 on, that of 6 steps from step 5 on
+    mini2.run(longer, tmp_path, folders[0], tmp_path, "cpu")
+    step = mini2.fit.__globals__["_step"]
+
+    def stopping(*arguments: object) -> float:
+        if arguments[-1] == 4:
+            raise KeyboardInterrupt
+        return step(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setitem(mini2.fit.__globals__, "_step", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            mini2.run(config, tmp_path, folders[1], tmp_path, "cpu")
+    mini2.run(longer, tmp_path, folders[1], tmp_path, "cpu")
+    one, other = (sams.read_weights(folder / "mini_sam.safetensors") for folder in folders)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    with pytest.raises(ValueError, match="10 of 10 steps are done, of 20 at most 8 can be; go on with --steps 10"):
+        mini2.run(config.of_length(20), tmp_path, folders[1], tmp_path, "cpu")
 
 
 def test_a_snapshot_is_the_unfinished_network(config: mini2.Mini2Config, tmp_path: Path) -> None:
