@@ -139,7 +139,7 @@ class RunConfig(Run):
 
     @model_validator(mode="after")
     def _only_trained_networks_have_instance_maps(self) -> RunConfig:
-        if self.instance_maps is not None and self.model.kind in ("boxes", "ellipse", "otsu", "nnunet"):
+        if self.instance_maps is not None and self.model.kind in ("boxes", "ellipse", "otsu"):
             raise ValueError(f"model {self.model.kind!r} cannot learn instance maps; leave instance_maps unset")
         return self
 

@@ -1,7 +1,7 @@
 """From maps to nuclei and back: an explicit step, for every method the same.
 
-A network with one map is parted by the shape of its foreground (`from_probability`), one with two maps more by these
-(`from_maps`). The two are the distances that micro-sam's decoder predicts (Archit et al. 2025; torch-em's
+The nuclei of a network with one map are parted by the shape of its foreground, those of one with two maps more by
+these. The two are the distances that micro-sam's decoder predicts (Archit et al. 2025; torch-em's
 `PerObjectDistanceTransform`), written anew: per nucleus, the distance to its centre divided by the largest in the
 nucleus, and one less the depth below its boundary divided by the largest depth. So both are 0 in the middle of a
 nucleus, rise to 1 towards its rim, and are 1 on the background.
@@ -30,19 +30,13 @@ class InstanceSettings(Settings):
     """
 
     foreground_threshold: float = Field(default=0.5, alias="threshold")
-    smooth: float = 1.0  # σ of the Gaussian on the distance maps
-    depth: float = 1.0  # one map: how far a saddle must lie below a peak (px of distance) to part two nuclei
+    smooth: float = 1.0  # σ of the Gaussian on the distance map
+    depth: float = 1.0  # how far a saddle must lie below a peak (px of distance) to part two nuclei
     smallest: int = 20  # px; smaller nuclei are dropped
-    centre: float = Field(
-        default=0.5, exclude_if=lambda limit: limit == 0.5
-    )  # maps: a seed's distance to the centre is less
-    boundary: float = Field(
-        default=0.5, exclude_if=lambda limit: limit == 0.5
-    )  # maps: and so is its distance to the boundary
+    map_smooth: float = Field(default=2.0, exclude_if=lambda sigma: sigma == 2.0)  # as `smooth`, for instance maps
+    map_depth: float = Field(default=0.05, exclude_if=lambda depth: depth == 0.05)  # as `depth`; maps lie in [0, 1]
     smallest_area: float = Field(default=0.0, exclude_if=lambda area: area == 0)  # µm²; smaller nuclei are dropped too
-    lowest_peak: float = Field(
-        default=0.0, exclude_if=lambda peak: peak == 0
-    )  # nuclei whose largest probability is less are
+    lowest_peak: float = Field(default=0.0, exclude_if=lambda peak: peak == 0)  # of a kept nucleus' probabilities
 
     def smallest_pixels(self, spacing: float | None) -> float:
         """The fewest pixels, of `spacing` µm each, in a kept nucleus. Raises ValueError where it needs a spacing."""
@@ -53,22 +47,10 @@ class InstanceSettings(Settings):
         return max(self.smallest, self.smallest_area / spacing**2)
 
 
-def nuclei(maps: np.ndarray, settings: InstanceSettings | None = None, spacing: float | None = None) -> np.ndarray:
-    """Labels from what a network gives: `from_probability` of one map (1, H, W), `from_maps` of three (3, H, W)."""
-    s = settings or InstanceSettings()
-    return dropped(parted(maps, s), maps[0], s, spacing)
-
-
 def from_probability(
     prob: np.ndarray, settings: InstanceSettings | None = None, spacing: float | None = None
 ) -> np.ndarray:
-    """Seeded watershed on the smoothed distance to the background. prob: (H, W) in [0, 1]; spacing: µm per pixel.
-
-    Seeds are the h-maxima of the distance map (Soille 2004, §6.3.4: the maxima of its reconstruction from itself
-    less h; skimage's `h_maxima` marks equal peaks twice), so one nucleus with a dent stays one. Returns labels
-    (H, W) int32, 0 = background, contiguous from 1; the foreground is exactly prob ≥ foreground_threshold, less the
-    nuclei that the settings drop.
-    """
+    """`nuclei` of a probability alone, (H, W) in [0, 1]."""
     return nuclei(prob[None], settings, spacing)
 
 
@@ -79,30 +61,41 @@ def from_maps(
     settings: InstanceSettings | None = None,
     spacing: float | None = None,
 ) -> np.ndarray:
-    """Seeded watershed on the distance to the boundary (torch-em, `watershed_from_center_and_boundary_distances`).
-
-    prob, centre, boundary: (H, W) in [0, 1]. Seeds are the connected pieces where both distances, smoothed, are below
-    their limits: the centre's keeps narrow neighbours apart, the boundary's keeps an angular nucleus whole. Returns
-    labels as `from_probability` does; a component without a seed is one nucleus.
-    """
+    """`nuclei` of a probability and the two distances, (H, W) each, in [0, 1]."""
     return nuclei(np.stack([prob, centre, boundary]), settings, spacing)
+
+
+def nuclei(maps: np.ndarray, settings: InstanceSettings | None = None, spacing: float | None = None) -> np.ndarray:
+    """Seeded watershed of what a network gives: maps (1 or 3, H, W) in [0, 1]; spacing: µm per pixel.
+
+    The relief is, of one map, the smoothed distance to the background; of three, one less the smoothed mean of the two
+    distances and of 1 − probability. torch-em takes as seeds where both distances are below 1/2; a network that has
+    learnt for minutes gives distances that are all too near their mean, and their relief is still right.
+
+    Seeds are the h-maxima of the relief (Soille 2004, §6.3.4: the maxima of its reconstruction from itself
+    less h; skimage's `h_maxima` marks equal peaks twice), so one nucleus with a dent stays one. Returns labels
+    (H, W) int32, 0 = background, contiguous from 1; the foreground is exactly prob ≥ foreground_threshold, less the
+    nuclei that the settings drop.
+    """
+    s = settings or InstanceSettings()
+    return dropped(parted(maps, s), maps[0], s, spacing)
 
 
 def parted(maps: np.ndarray, settings: InstanceSettings) -> np.ndarray:
     """The watershed of `nuclei`: labels (H, W) of all objects, none dropped yet."""
-    if len(maps) not in (1, 1 + MAPS):
-        raise ValueError(f"{len(maps)} maps, expected 1 (probability) or {1 + MAPS} (and distances: centre, boundary)")
-    s, foreground = settings, maps[0] >= settings.foreground_threshold
+    foreground = maps[0] >= settings.foreground_threshold
     if len(maps) == 1:
-        distance = gaussian_filter(distance_transform_edt(foreground).astype(np.float32), s.smooth)
-        distance = np.where(foreground, distance, 0)
-        seeds, _ = label(local_maxima(reconstruction(distance - s.depth, distance)), np.ones((3, 3)))
-        found = watershed(-distance, seeds, mask=foreground)
+        relief = gaussian_filter(distance_transform_edt(foreground).astype(np.float32), settings.smooth)
+        depth = settings.depth
+    elif len(maps) == 1 + MAPS:
+        relief = 1 - gaussian_filter((1 - maps[0] + maps[1] + maps[2]) / len(maps), settings.map_smooth)
+        depth = settings.map_depth
     else:
-        centre, boundary = (gaussian_filter(distance, s.smooth) for distance in maps[1:])
-        seeds, _ = label(foreground & (centre < s.centre) & (boundary < s.boundary), np.ones((3, 3)))
-        found = watershed(boundary, seeds, mask=foreground)
-    left = foreground & (found == 0)  # components without a seed of their own
+        raise ValueError(f"{len(maps)} maps, expected 1 (probability) or {1 + MAPS} (and distances: centre, boundary)")
+    relief = np.where(foreground, relief, 0)
+    seeds, _ = label(local_maxima(reconstruction(relief - depth, relief)), np.ones((3, 3)))
+    found = watershed(-relief, seeds, mask=foreground)
+    left = foreground & (found == 0)  # components too flat for a seed of their own
     return np.where(left, connected(left, connectivity=1) + found.max(), found)
 
 

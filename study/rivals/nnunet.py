@@ -29,7 +29,7 @@ from torch import nn
 
 from allinsam_core.data.case import Case
 from allinsam_core.learning.method import Method
-from study.methods import MethodSettings
+from study.methods import MethodSettings, outputs_of
 from study.rivals import nnunet_data as data
 
 if TYPE_CHECKING:
@@ -56,19 +56,22 @@ class NnUNetSettings(MethodSettings):
     workers: int = 0
 
     def build(self, run: Run, device: str) -> NnUNet:
-        return NnUNet(self, run.seed, device)
+        return NnUNet(self, run.seed, device, cores=outputs_of(run) > 1)
 
 
 class NnUNet(Method):
-    """The package's trainer and predictor behind the study's interface."""
+    """The package's trainer and predictor behind the study's interface.
 
-    def __init__(self, settings: NnUNetSettings, seed: int = 0, device: str = "auto") -> None:
+    cores: it learns rims and cores of nuclei (`nnunet_data.classes`), and so has instance maps.
+    """
+
+    def __init__(self, settings: NnUNetSettings, seed: int = 0, device: str = "auto", cores: bool = False) -> None:
         if find_spec("nnunetv2") is None:
             raise ModuleNotFoundError(
                 "package nnunetv2 is not installed, expected for methods of kind nnunet; get it, in the project's "
                 "folder, with: pip install -c constraints.txt -e '.[nnunet]'"
             )
-        self.settings, self.seed = settings, seed
+        self.settings, self.seed, self.cores = settings, seed, cores
         self.fabric = Fabric(accelerator=device, devices=1)
         self.model: nn.Module | None = None
         self._predictor: Any = None
@@ -86,7 +89,7 @@ class NnUNet(Method):
         s = self.settings
         folder.mkdir(parents=True, exist_ok=True)
         with _talking_to(folder / "nnunet.log"):
-            seconds = data.prepare(train, val, folder, s.gpu_memory)
+            seconds = data.prepare(train, val, folder, s.gpu_memory, self.cores)
             with data.environment(folder, s.workers):
                 trainer = self._trainer(folder)
                 log = self._train(trainer)
@@ -154,6 +157,10 @@ class NnUNet(Method):
 
     def predict(self, image: np.ndarray) -> np.ndarray:
         """nnU-Net's foreground probability (H, W) float32 of an image (H, W, 3) uint8."""
+        return self.predict_maps(image)[0]
+
+    def predict_maps(self, image: np.ndarray) -> np.ndarray:
+        """That, and with cores one less their probability, which serves as both distances: (1 or 3, H, W) float32."""
         if self._predictor is None:
             raise ValueError("this nnU-Net is not trained, expected fit before predict; fraction 0 means nothing to it")
         pixels = image.transpose(2, 0, 1)[:, None].astype(np.float32)  # (3, 1, H, W), as nnU-Net's PNG reader gives
@@ -163,7 +170,8 @@ class NnUNet(Method):
             _, prob = self._predictor.predict_single_npy_array(
                 pixels, {"spacing": (999, 1, 1)}, save_or_return_probabilities=True
             )
-        return np.asarray(prob[1, 0], dtype=np.float32)
+        prob = np.asarray(prob[:, 0], dtype=np.float32)
+        return np.stack([prob[1] + prob[2], 1 - prob[2], 1 - prob[2]]) if self.cores else prob[1:]
 
 
 def _set_aside_if_damaged(checkpoint: Path) -> None:

@@ -15,11 +15,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from skimage.io import imsave
 
 from allinsam_core.atomic import replacing
 from allinsam_core.data.case import Case
 from allinsam_core.data.errors import DataError
+from allinsam_core.learning.instances import targets
 
 NAME = "Dataset001_nuclei"
 PLANS = "nnUNetPlans"
@@ -49,8 +52,8 @@ def identifier(case: Case) -> str:
     return re.sub(r"[^A-Za-z0-9.-]+", "_", case.name)
 
 
-def export(train: Sequence[Case], val: Sequence[Case], folder: Path) -> dict[str, list[str]]:
-    """Write images (RGB PNG) and masks (0 background, 1 nucleus) of both parts below `folder`/raw; returns the split.
+def export(train: Sequence[Case], val: Sequence[Case], folder: Path, cores: bool = False) -> dict[str, list[str]]:
+    """Write images (RGB PNG) and masks (see `classes`) of both parts below `folder`/raw; returns the split.
 
     dataset.json names the training part only: what nnU-Net makes its plan from.
     """
@@ -63,16 +66,29 @@ def export(train: Sequence[Case], val: Sequence[Case], folder: Path) -> dict[str
         (raw / part).mkdir(parents=True, exist_ok=True)
     for case, name in zip((*train, *val), names, strict=True):
         imsave(raw / "imagesTr" / f"{name}_0000.png", case.image, check_contrast=False)
-        imsave(raw / "labelsTr" / f"{name}.png", case.mask.astype("uint8"), check_contrast=False)
-    write_json(description(names[: len(train)]), raw / "dataset.json")
+        imsave(raw / "labelsTr" / f"{name}.png", classes(case, cores), check_contrast=False)
+    write_json(description(names[: len(train)], cores), raw / "dataset.json")
     return {"train": names[: len(train)], "val": names[len(train) :]}
 
 
-def description(names: Sequence[str]) -> dict[str, Any]:
+def classes(case: Case, cores: bool) -> np.ndarray:
+    """(H, W) uint8: 0 background, 1 nucleus; with cores 1 rim, 2 core: the true distance to the boundary is below 0.5.
+
+    nnU-Net's usual way to instances ("border-core" in its conversions for the Cell Tracking Challenge), with a rim that
+    grows with the nucleus.
+    """
+    mask = case.mask.astype(np.uint8)
+    if not cores:
+        return mask
+    boundary = targets(torch.from_numpy(case.instances.astype(np.int64))[None])[0, 1].numpy()
+    return mask + (boundary < 0.5).astype(np.uint8)
+
+
+def description(names: Sequence[str], cores: bool = False) -> dict[str, Any]:
     """The content of dataset.json. Channels that are called R, G, B are z-scored image by image."""
     return {
         "channel_names": {"0": "R", "1": "G", "2": "B"},
-        "labels": {"background": 0, "nucleus": 1},
+        "labels": {"background": 0, "rim": 1, "core": 2} if cores else {"background": 0, "nucleus": 1},
         "numTraining": len(names),
         "file_ending": ".png",
         "overwrite_image_reader_writer": "NaturalImage2DIO",
@@ -80,21 +96,21 @@ def description(names: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def prepare(train: Sequence[Case], val: Sequence[Case], folder: Path, gpu_memory: float) -> float:
+def prepare(train: Sequence[Case], val: Sequence[Case], folder: Path, gpu_memory: float, cores: bool = False) -> float:
     """Export, check, plan and preprocess, unless that is done; returns the seconds it took.
 
-    gpu_memory: the planner's target, GB. Raises DataError where nnU-Net refuses the data.
+    gpu_memory: the planner's target, GB. cores: as in `classes`. Raises DataError where nnU-Net refuses the data.
     """
     done = folder / "preprocessed" / "prepared.json"  # written last
     if done.is_file():
         return float(read_json(done)["seconds"])
     clock = time.monotonic()
-    split = export(train, val, folder)
+    split = export(train, val, folder, cores)
     preprocessed = folder / "preprocessed" / NAME
     with environment(folder, workers=1):  # the planner counts its threads by it
         _checked(folder / "raw" / NAME)
         _plan(gpu_memory)
-        everything = description(split["train"] + split["val"])
+        everything = description(split["train"] + split["val"], cores)
         for place in (folder / "raw" / NAME, preprocessed):
             write_json(everything, place / "dataset.json")
         write_json([split], preprocessed / "splits_final.json")  # fold 0 is the study's own split
@@ -129,7 +145,7 @@ def _checked(raw: Path) -> None:
     except (AssertionError, RuntimeError, OSError) as error:
         raise DataError(
             f"{raw}: nnU-Net refuses this dataset, it says: {error} nnunet.log names the files; expected RGB images "
-            "and masks of 0 and 1 of the same shape. Delete the folder, correct the data and run again"
+            "and masks of 0 and 1 (or 2) of the same shape. Delete the folder, correct the data and run again"
         ) from error
 
 

@@ -16,11 +16,11 @@ APART = np.zeros((40, 80), np.uint16)
 APART[10:30, 10:30], APART[10:30, 50:70] = 1, 2
 
 
-def example(truth: np.ndarray, prob: np.ndarray | None = None, bias: float = 0.0) -> Example:
-    """The maps of a method that knows the truth, but whose distances are all `bias` too large."""
+def example(truth: np.ndarray, prob: np.ndarray | None = None, faint: float = 1.0) -> Example:
+    """The maps of a method that knows the truth, but whose distances lie nearer to 1/2, by the factor `faint`."""
     distances = targets(torch.from_numpy(truth.astype(np.int64))[None])[0].numpy()
     first = (truth > 0).astype(np.float32) if prob is None else prob
-    return Example(np.stack([first, *np.clip(distances * (1 - bias) + bias, 0, 1)]), truth, 0.25)
+    return Example(np.stack([first, *(0.5 + faint * (distances - 0.5))]), truth, 0.25)
 
 
 def test_what_is_right_already_stays() -> None:
@@ -28,14 +28,13 @@ def test_what_is_right_already_stays() -> None:
     assert tuned([example(PAIR)], [example(APART)], start) == start
 
 
-def test_limits_follow_maps_that_are_too_large() -> None:
-    known = example(PAIR, bias=0.55)
-    assert tuning.score(*_labels(known, InstanceSettings())) < 0.7
-    assert tuned([example(PAIR)], [known], InstanceSettings()) == InstanceSettings()  # on validation images alone
-    chosen = tuned([known], [example(PAIR)], InstanceSettings())
-    assert chosen.boundary > 0.55
-    assert chosen.centre > 0.55
-    assert tuning.score(*_labels(known, chosen)) > 0.95
+def test_faint_maps_are_parted_at_a_lower_depth() -> None:
+    faint = example(PAIR, faint=0.08)
+    assert tuning.score(*_labels(faint, InstanceSettings())) < 0.7
+    assert tuned([example(PAIR)], [faint], InstanceSettings()) == InstanceSettings()  # on validation images alone
+    chosen = tuned([faint], [example(PAIR)], InstanceSettings())
+    assert chosen.map_depth < 0.05
+    assert tuning.score(*_labels(faint, chosen)) > 0.95
 
 
 def _labels(given: Example, settings: InstanceSettings) -> tuple[np.ndarray, np.ndarray]:
@@ -52,7 +51,7 @@ def test_one_map_has_its_own_fields() -> None:
     alone = Example((waist > 0).astype(np.float32)[None], waist, 0.25)
     deep = InstanceSettings(depth=9.0)
     assert tuned([alone], [alone], deep).depth < 9
-    assert tuned([alone], [alone], deep).boundary == deep.boundary
+    assert tuned([alone], [alone], deep).map_depth == deep.map_depth
 
 
 def test_specks_and_doubtful_objects_are_judged_on_training_images() -> None:

@@ -162,14 +162,18 @@ def test_true_maps_give_the_nuclei_back() -> None:
         assert (own & (labels == nucleus)).sum() / (own | (labels == nucleus)).sum() > 0.9
 
 
-def test_either_limit_parts_what_the_other_leaves_whole() -> None:
-    prob, flat = np.ones((32, 64), np.float32), np.zeros((32, 64), np.float32)
-    ridge = flat.copy()
-    ridge[:, 30:34] = 1
-    for maps in ((ridge, flat), (flat, ridge)):
-        assert from_maps(prob, *maps).max() == 2
-    assert from_maps(prob, ridge, flat, InstanceSettings(centre=1.1)).max() == 1
-    assert from_maps(prob, flat, ridge, InstanceSettings(boundary=1.1)).max() == 1
+@pytest.mark.parametrize("ridged", [0, 1, 2])
+def test_a_ridge_in_any_map_parts_where_it_is_high_enough(ridged: int) -> None:
+    maps = np.zeros((3, 32, 64), np.float32)
+    maps[0] = 0.99
+    maps[ridged, :, 24:40] += -0.3 if ridged == 0 else 0.3  # a third of it, 0.1, in the mean
+    assert nuclei(maps, InstanceSettings(map_smooth=1)).max() == 2
+    assert nuclei(maps, InstanceSettings(map_smooth=1, map_depth=0.09)).max() == 2
+    assert nuclei(maps, InstanceSettings(map_smooth=1, map_depth=0.11)).max() == 1
+    assert nuclei(maps, InstanceSettings(map_smooth=20)).max() == 1
+    labels = nuclei(maps)
+    assert (labels > 0).all()
+    assert labels[16, 27] != labels[16, 36]  # the border lies on the ridge
 
 
 def test_small_and_doubtful_nuclei_are_dropped() -> None:
@@ -193,7 +197,7 @@ def test_small_and_doubtful_nuclei_are_dropped() -> None:
 
 def test_settings_that_came_later_are_recorded_only_where_they_are_set() -> None:
     assert InstanceSettings().model_dump() == {"threshold": 0.5, "smooth": 1.0, "depth": 1.0, "smallest": 20}
-    later = {"centre": 0.4, "boundary": 0.6, "smallest_area": 5.0, "lowest_peak": 0.9}
+    later = {"map_smooth": 3.0, "map_depth": 0.1, "smallest_area": 5.0, "lowest_peak": 0.9}
     assert InstanceSettings.model_validate(later).model_dump().items() >= later.items()
 
 

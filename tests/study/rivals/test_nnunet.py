@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from skimage.io import imsave
+from skimage.io import imread, imsave
 
 from allinsam_core.data.case import Case
 from allinsam_core.data.errors import DataError
@@ -58,6 +58,36 @@ def test_a_missing_package_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(nnunet, "find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError, match=r"nnunetv2 is not installed.*\.\[nnunet\]"):
         NnUNet(TINY)
+
+
+def test_cores_are_where_seeds_should_be_and_every_nucleus_has_one(
+    parts: dict[str, list[Case]], tmp_path: Path
+) -> None:
+    for case in parts["train"] + parts["val"]:
+        assert np.array_equal(nnunet_data.classes(case, cores=False), case.mask)
+        made = nnunet_data.classes(case, cores=True)
+        assert np.array_equal(made > 0, case.mask)
+        assert set(np.unique(case.instances[made == 2])) == set(np.unique(case.instances)) - {0}
+    square = np.zeros((16, 20), np.uint16)
+    square[2:9, 2:9], square[2:9, 9:16] = 1, 2  # depths 0 1 2 3 2 1 0: the core is where they are more than 1.5
+    drawn = Case("pair", np.zeros((16, 20, 3), np.uint8), square, 0.25, "drawn")
+    assert nnunet_data.classes(drawn, cores=True)[5].tolist() == [0, 0, *[1, 1, 2, 2, 2, 1, 1] * 2, 0, 0, 0, 0]
+    split = nnunet_data.export([drawn], [], tmp_path, cores=True)
+    raw = tmp_path / "raw" / nnunet_data.NAME
+    assert nnunet_data.read_json(raw / "dataset.json")["labels"] == {"background": 0, "rim": 1, "core": 2}
+    assert np.array_equal(imread(raw / "labelsTr" / f"{split['train'][0]}.png"), nnunet_data.classes(drawn, cores=True))
+
+
+@needed
+def test_with_cores_it_gives_instance_maps(parts: dict[str, list[Case]], tmp_path: Path) -> None:
+    method = NnUNet(TINY, device="cpu", cores=True)
+    method.fit(parts["train"], parts["val"], tmp_path)
+    image = parts["val"][0].image
+    prob, centre, boundary = method.predict_maps(image)
+    assert prob.shape == (64, 64)
+    assert np.array_equal(prob, method.predict(image))
+    assert np.array_equal(centre, boundary)
+    assert (1 - boundary <= prob + 1e-6).all()  # a core is foreground
 
 
 @needed
