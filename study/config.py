@@ -122,6 +122,7 @@ class RunConfig(Run):
     # of the probability from which a pixel is nucleus: "val", the validation images; None: 0.5, as in the paper
     threshold_chosen_on: Literal["val"] | None = later(alias="threshold")
     instance_maps: MapSettings | None = later()  # None: the paper's one map
+    validation_share: Literal["fraction"] | None = later()  # "fraction": as much of the validation images; None: all
     tuning: Literal["val"] | None = later()  # "val": `instances` is only where `study.tuning` starts from
 
     @field_validator("loss")

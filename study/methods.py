@@ -26,6 +26,7 @@ KINDS = {
     "sam": "study.allinsam",
     "mocl_unet": "study.allinsam",
     "unet": "study.rivals.unet",
+    "imagenet_unet": "study.rivals.imagenet_unet",
     "nnunet": "study.rivals.nnunet",
     "beds": "study.rivals.beds",
     "lvit": "study.rivals.lvit",

@@ -144,7 +144,9 @@ def perform(
 def task(config: RunConfig, images: Images, work: Path) -> Task:
     """Images, labels and the declared part of them. Weak labels are cached below `work`."""
     train, val = (annotated(config, images[split], work / "weak") for split in ("train", "val"))
-    part = training_part(config, train)
+    part = declared_part(config, train)
+    if config.validation_share == "fraction":
+        val = declared_part(config, val)
     about = {} if config.noise is None else {"label_dice": agreement(train, images["train"])}
     pixels = [case.image for case in images["train"]]
     return Task(part, val, images[config.scored], pixels, {str(split): part for split, part in images.items()}, about)
@@ -171,11 +173,11 @@ def agreement(labelled: Sequence[Case], truth: Sequence[Case]) -> float:
     return float(np.mean([pixel.evaluate(one.mask.astype(np.float32), true.mask).dice for one, true in pairs]))
 
 
-def training_part(config: RunConfig, train: list[Case]) -> list[Case]:
-    """The declared fraction of the training images; fraction 0 is no training at all."""
+def declared_part(config: RunConfig, images: list[Case]) -> list[Case]:
+    """The declared fraction of the training images, or as much of the validation images; fraction 0 is no training."""
     if config.fraction == 0:
         return []
-    return fractions.subset(train, config.fraction, config.seed, config.data.rule, config.data.crop)
+    return fractions.subset(images, config.fraction, config.seed, config.data.rule, config.data.crop)
 
 
 # ---- what comes of it

@@ -57,6 +57,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "threshold_chosen_on": {"threshold_chosen_on": "val"},
     "instance_maps": {"instance_maps": MapSettings()},
     "own": {"own": {"loss": "bce"}},
+    "validation_share": {"validation_share": "fraction"},
     "tuning": {"tuning": "val"},
 }
 

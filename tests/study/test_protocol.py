@@ -181,6 +181,16 @@ def test_every_seed_learns_from_its_own_part_and_looks_at_whole_validation_image
     assert first != second
 
 
+def test_the_validation_images_can_be_cut_to_the_same_share(
+    tiny_config: RunConfig, data: Data, spy: Spy, tmp_path: Path
+) -> None:
+    config = configured(tiny_config, seed=9, fraction=0.25, validation_share="fraction")
+    executed(config, data, tmp_path)
+    ((_, val),) = spy.fits
+    assert alike(val, fractions.subset(data["val"], 0.25, 9, "crops", 30))
+    assert len(val) < sum(case.instances.size for case in data["val"]) / 30**2
+
+
 @pytest.mark.parametrize("labels", LABELS)
 def test_the_pixels_of_all_training_images_and_no_others_may_be_learnt_from_without_labels(
     labels: str, tiny_config: RunConfig, data: Data, spy: Spy, tmp_path: Path

@@ -249,11 +249,11 @@ def test_a_box_prompted_reference_sees_boxes_and_its_instances_are_kept(tiny_con
 
 def test_the_declared_part_is_cut_by_the_rule(tiny_config: RunConfig) -> None:
     cases = simulate.cohort(**tiny_config.data.simulated)[:2]
-    half = run.training_part(but(tiny_config, fraction=0.5), cases)
+    half = run.declared_part(but(tiny_config, fraction=0.5), cases)
     assert [c.instances.shape for c in half] == [(32, 32)] * 4  # half of 2 · 64² is four crops of 32²
-    assert run.training_part(tiny_config, cases) == cases
+    assert run.declared_part(tiny_config, cases) == cases
     whole = but(tiny_config, fraction=0.5, data=DataSettings(source="simulated", rule="whole_image"))
-    assert [c.instances.shape for c in run.training_part(whole, cases)] == [(64, 64)]
+    assert [c.instances.shape for c in run.declared_part(whole, cases)] == [(64, 64)]
 
 
 def test_weak_labels_come_from_the_annotator_and_complete_ones_are_the_truth(

@@ -210,7 +210,7 @@ def test_a_part_without_a_nucleus_is_an_error(config: RunConfig, fraction: float
     data = DataSettings(source="simulated", crop=16, rule=rule)  # type: ignore[arg-type]
     part = config.model_copy(update={"fraction": fraction, "data": data})
     with pytest.raises(DataError, match=f"fraction {fraction} with seed 0 holds no nucleus"):
-        run.training_part(part, empty)
+        run.declared_part(part, empty)
 
 
 def test_the_header_says_the_size() -> None:
