@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
+from allinsam_core.annotation.attention import fold
 from allinsam_core.annotation.boxes import tight
 from allinsam_core.data.case import Case
 from allinsam_core.learning import checkpoint
@@ -21,7 +23,7 @@ from allinsam_core.learning.infer import maps
 from allinsam_core.learning.instances import InstanceSettings, nuclei
 from allinsam_core.learning.losses import LOSSES, Loss, MapSettings, distances, double_sigmoid
 from allinsam_core.learning.threshold import moved
-from allinsam_core.learning.train import Sample, StepLoss, TrainSettings, fit
+from allinsam_core.learning.train import Sample, StepLoss, TrainSettings, fabric_on, fit
 from allinsam_core.settings import Settings
 
 if TYPE_CHECKING:
@@ -152,27 +154,31 @@ class NetworkMethod(Method):
     validation_loss: Literal["same", "double_sigmoid"] = "same"
     seed: int = 0
     device: str = "auto"
+    devices: int = 1
     instance_maps: MapSettings | None = None
     fabric: Fabric = field(init=False)
 
     def __post_init__(self) -> None:
         if self.loss not in LOSSES:
             raise ValueError(f"unknown loss {self.loss!r}; expected one of {', '.join(LOSSES)}")
-        from lightning_fabric import Fabric  # late: using a trained model needs none of it
-
-        self.fabric = Fabric(accelerator=self.device, devices=1)
+        self.fabric = fabric_on(self.device, self.devices)
+        if self.train.attention == "folded":
+            fold(self.model)
 
     def fit(self, train: Sequence[Case], val: Sequence[Case], folder: Path) -> dict[str, Any]:
+        seen = val if self.train.validation_crop is None else [_middle(c, self.train.validation_crop) for c in val]
         history = fit(
             self.model,
             self.sampler(train),
             self.step_loss(),
             self.train,
             folder,
-            validate=lambda _: self.validate(val),
+            validate=lambda _: self.validate(seen),
             seed=self.seed,
             fabric=self.fabric,
         )
+        if not self.fabric.is_global_zero:  # the processes beside the first one are there to train, and are done
+            sys.exit()
         return dict(vars(history))
 
     def sampler(self, train: Sequence[Case]) -> Sample:
@@ -249,3 +255,10 @@ class NetworkMethod(Method):
         self.model.to(self.fabric.device)
         with torch.autocast(self.fabric.device.type, torch.bfloat16, enabled=self.train.precision == "bf16"):
             return maps(self.segmenter(), image, w.field, w.size, overlap, w.batch, self.fabric.device)
+
+
+def _middle(case: Case, side: int) -> Case:
+    """The central square of a case, of `side` px or as large as the case allows."""
+    height, width = case.instances.shape
+    side = min(side, height, width)
+    return case.crop((height - side) // 2, (width - side) // 2, side)

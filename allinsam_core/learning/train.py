@@ -12,10 +12,11 @@ import sys
 import time
 import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import torch
 from pydantic import Field
@@ -24,7 +25,7 @@ from tqdm import tqdm
 
 from allinsam_core.atomic import replacing
 from allinsam_core.learning.augment import Batch
-from allinsam_core.settings import Settings
+from allinsam_core.settings import Settings, later
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -48,6 +49,8 @@ class TrainSettings(Settings):
     patience: int = 0  # validations without improvement before stopping; 0 = never stop early
     select: Literal["loss", "dice"] = "loss"  # what chooses the best weights on the validation images
     checkpoint_every: int = Field(default=200, gt=0)
+    attention: Literal["folded"] | None = later()  # None: segment-anything's own code; see `annotation.attention`
+    validation_crop: int | None = later(gt=0)  # side (px) of the middle of each image that is validated on; None: all
 
 
 class Sample(Protocol):
@@ -70,8 +73,8 @@ class History:
     validations: list[dict[str, float]] = field(default_factory=list)
     best: int = -1
     seconds: float = 0.0
-    peak_memory: int = 0
     processor_seconds: float = 0.0
+    peak_memory: int = 0
 
 
 COOLDOWN = 0.2  # last part of a trapezoid, in which the rate falls
@@ -154,6 +157,31 @@ def _optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Optimiz
     return torch.optim.AdamW(parameters, settings.learning_rate, weight_decay=settings.weight_decay)
 
 
+def fabric_on(device: str = "auto", devices: int = 1) -> Fabric:
+    """Lightning Fabric on `devices` devices of a kind ("auto", "cpu", "cuda", "mps").
+
+    With more than one, each is a process that runs the calling script from its start and sees its own batches; their
+    gradients are averaged (PyTorch's DistributedDataParallel), so that a step is one on `devices` batches.
+    """
+    from lightning_fabric import Fabric  # late: reading a trained model needs none of it
+
+    strategy = "ddp_find_unused_parameters_true" if devices > 1 else "auto"
+    return Fabric(accelerator=device, devices=devices, strategy=strategy)
+
+
+def prefetched(sample: Sample, indices: Iterable[int]) -> Generator[Batch]:
+    """The batches sample(index), each made in a thread while the one before it is used."""
+    with ThreadPoolExecutor(1) as thread:
+        current: Future[Batch] | None = None
+        for index in indices:
+            following = thread.submit(sample, index)
+            if current is not None:
+                yield current.result()
+            current = following
+        if current is not None:
+            yield current.result()
+
+
 def fit(
     model: nn.Module,
     sample: Sample,
@@ -173,9 +201,7 @@ def fit(
     stop: end after this step, in the middle of the schedule; None: when `settings.steps` are done.
     Raises FloatingPointError, naming step and batch, where the loss is not finite.
     """
-    from lightning_fabric import Fabric  # late: reading a trained model needs none of it
-
-    fabric = fabric or Fabric(accelerator="auto", devices=1)
+    fabric = fabric or fabric_on()
     fabric.launch()
     optimizer = _optimizer(model, settings)
     wrapped, optimizer = fabric.setup(model, optimizer)
@@ -187,12 +213,15 @@ def fit(
         optimizer.load_state_dict(saved["optimizer"])
         start, best = saved["step"], saved["best"]
         history, stopped = History(**saved["history"]), saved.get("stopped", False)
-    steps = range(start, start if stopped else end)
+    steps = range(start, start if stopped else max(start, end))
+    count, rank = fabric.world_size, fabric.global_rank
+    numbers = range(steps.start * settings.accumulate, steps.stop * settings.accumulate)
+    batches = prefetched(sample, (number * count + rank for number in numbers))
     bar = tqdm(steps, initial=start, total=end, desc=progress, disable=None, mininterval=2)
     clock, processor = time.monotonic(), time.process_time()
     for step in bar:
         torch.manual_seed(seed * 1_000_003 + step)
-        value = _step(fabric, wrapped, optimizer, sample, loss, settings, step)
+        value = _step(fabric, wrapped, optimizer, batches, loss, settings, step)
         if step % 10 == 0 or step + 1 == end:
             history.losses.append((step, value))
             bar.set_postfix(loss=f"{value:.3f}")
@@ -208,6 +237,7 @@ def fit(
             save_atomically({**saved, "best": best, "stopped": stopped, "history": vars(history)}, last)
         if stopped:
             break
+    batches.close()
     if best is not None:
         load_trained_state(model, best, "the best weights so far")
     model.eval()
@@ -237,24 +267,23 @@ def _step(
     fabric: Fabric,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    sample: Sample,
+    batches: Iterator[Batch],
     loss: StepLoss,
     settings: TrainSettings,
     step: int,
 ) -> float:
-    """One optimiser step over `accumulate` batches; returns their mean loss."""
+    """One optimiser step over the next `accumulate` batches of every device; returns their mean loss."""
     model.train()
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(settings, step)
     total = 0.0
-    for micro in range(settings.accumulate):
-        index = (step * settings.accumulate + micro) * fabric.world_size + fabric.global_rank
-        batch = sample(index).to(fabric.device)
+    for _ in range(settings.accumulate):
+        batch = next(batches).to(fabric.device)
         with torch.autocast(fabric.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
             value = loss(model, batch) / settings.accumulate
         if not torch.isfinite(value):
             raise FloatingPointError(
-                f"loss is {value.item()} at step {step}, batch {index} ({', '.join(batch.names)}). "
+                f"loss is {value.item()} at step {step}, in a batch of {', '.join(batch.names)}. "
                 f"Lower the learning rate ({settings.learning_rate}) or use precision fp32."
             )
         fabric.backward(value)
@@ -263,7 +292,7 @@ def _step(
         fabric.clip_gradients(model, optimizer, max_norm=settings.clip, error_if_nonfinite=False)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return total
+    return total if fabric.world_size == 1 else cast(torch.Tensor, fabric.all_reduce(torch.tensor(total))).item()
 
 
 def _look(
