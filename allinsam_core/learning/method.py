@@ -253,8 +253,8 @@ class NetworkMethod(Method):
     def _maps(self, image: np.ndarray, overlap: float) -> np.ndarray:
         w = self.window
         self.model.to(self.fabric.device)
-        with torch.autocast(self.fabric.device.type, torch.bfloat16, enabled=self.train.precision == "bf16"):
-            return maps(self.segmenter(), image, w.field, w.size, overlap, w.batch, self.fabric.device)
+        bfloat16 = self.train.precision == "bf16"
+        return maps(self.segmenter(), image, w.field, w.size, overlap, w.batch, self.fabric.device, bfloat16)
 
 
 def _middle(case: Case, side: int) -> Case:

@@ -73,8 +73,8 @@ class History:
     validations: list[dict[str, float]] = field(default_factory=list)
     best: int = -1
     seconds: float = 0.0
-    processor_seconds: float = 0.0
     peak_memory: int = 0
+    processor_seconds: float = 0.0
 
 
 COOLDOWN = 0.2  # last part of a trapezoid, in which the rate falls
