@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,11 +18,12 @@ from allinsam_core.annotation.boxes import tight
 from allinsam_core.data.case import Case
 from allinsam_core.learning import checkpoint
 from allinsam_core.learning.augment import AugmentSettings, Batch, CropSampler
+from allinsam_core.learning.devices import fabric_on
 from allinsam_core.learning.infer import maps
 from allinsam_core.learning.instances import InstanceSettings, nuclei
 from allinsam_core.learning.losses import LOSSES, Loss, MapSettings, distances, double_sigmoid
 from allinsam_core.learning.threshold import moved
-from allinsam_core.learning.train import Sample, StepLoss, TrainSettings, fabric_on, fit
+from allinsam_core.learning.train import Sample, StepLoss, TrainSettings, fit
 from allinsam_core.settings import Settings
 
 if TYPE_CHECKING:
@@ -154,14 +154,13 @@ class NetworkMethod(Method):
     validation_loss: Literal["same", "double_sigmoid"] = "same"
     seed: int = 0
     device: str = "auto"
-    devices: int = 1
     instance_maps: MapSettings | None = None
     fabric: Fabric = field(init=False)
 
     def __post_init__(self) -> None:
         if self.loss not in LOSSES:
             raise ValueError(f"unknown loss {self.loss!r}; expected one of {', '.join(LOSSES)}")
-        self.fabric = fabric_on(self.device, self.devices)
+        self.fabric = fabric_on(self.device, self.train.devices)
         if self.train.attention == "folded":
             fold(self.model)
 
@@ -177,8 +176,6 @@ class NetworkMethod(Method):
             seed=self.seed,
             fabric=self.fabric,
         )
-        if not self.fabric.is_global_zero:  # the processes beside the first one are there to train, and are done
-            sys.exit()
         return dict(vars(history))
 
     def sampler(self, train: Sequence[Case]) -> Sample:
@@ -235,9 +232,10 @@ class NetworkMethod(Method):
         return self.fabric.device
 
     def describe(self) -> str:
+        count = self.train.devices or 1
         return (
-            f"device {self.runs_on}, precision {self.train.precision}, "
-            f"attention as in segment-anything (eager); parameters {self.cost()}"
+            f"device {self.runs_on}{f' and {count - 1} more' if count > 1 else ''}, precision {self.train.precision}, "
+            f"attention {self.train.attention or 'as in segment-anything (eager)'}; parameters {self.cost()}"
         )
 
     def save(self, path: Path, base: str, note: dict[str, str]) -> None:

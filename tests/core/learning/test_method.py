@@ -200,6 +200,8 @@ def test_one_map_is_what_a_method_learns_unless_it_is_asked_for_three(halves: Ca
     batch = one.sampler([halves])(0)
     assert torch.equal(one.step_loss()(one.model, batch), losses.bce_iou(one.model(batch.image), batch.mask))
     assert one.predict_maps(halves.image).shape == (1, 20, 20)
+
+
 def test_validation_may_look_at_the_middle_of_the_images_alone(halves: Case, tmp_path: Path) -> None:
     settings = TrainSettings(steps=1, validate_every=1, validation_crop=6)
     seen: list[Case] = []

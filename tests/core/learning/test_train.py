@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,8 +13,10 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from allinsam_core.learning import train
-from allinsam_core.learning.augment import Batch
-from allinsam_core.learning.train import TrainSettings, cooldown_start, learning_rate, load_trained_state, trained_state
+from allinsam_core.learning.augment import Batch, prefetched
+from allinsam_core.learning.devices import fabric_on
+from allinsam_core.learning.optimizer import cooldown_start, learning_rate
+from allinsam_core.learning.train import TrainSettings, load_trained_state, trained_state
 
 
 def batch(step: int, size: int = 2) -> Batch:
@@ -266,42 +266,23 @@ def test_batches_are_made_in_their_order_one_ahead_in_another_thread() -> None:
         made.append((index, threading.current_thread() is threading.main_thread()))
         return batch(index)
 
-    batches = train.prefetched(sample, [4, 6, 8])
+    batches = prefetched(sample, [4, 6, 8])
     first = next(batches)
     assert first.names[0] == "item4.0"
     assert [b.names[0] for b in batches] == ["item6.0", "item8.0"]
     assert made == [(4, False), (6, False), (8, False)]  # each once, none in the thread that trains
-    batches = train.prefetched(sample, range(100))
+    batches = prefetched(sample, range(100))
     next(batches)
     batches.close()
     assert max(index for index, _ in made) == 8  # no more than the one ahead was made
-    assert list(train.prefetched(sample, [])) == []
-
-
-TWO_PROCESSES = """
-import sys
-from pathlib import Path
-import torch
-from allinsam_core.learning import train
-sys.path.insert(0, sys.argv[1])
-from test_train import batch, loss, network
-settings = train.TrainSettings(steps=12, optimizer="sgd", learning_rate=0.02, accumulate=2, clip=1.0)
-fabric = train.fabric_on("cpu", devices=2)
-model = network()
-history = train.fit(model, batch, loss, settings, Path(sys.argv[2]), fabric=fabric)
-if fabric.is_global_zero:
-    torch.save({"losses": history.losses, "model": train.trained_state(model)}, Path(sys.argv[2]) / "result.pt")
-"""
+    assert list(prefetched(sample, [])) == []
 
 
 def test_two_processes_learn_as_one_with_twice_the_batch(tmp_path: Path) -> None:
-    script = tmp_path / "two.py"
-    script.write_text(TWO_PROCESSES)
-    done = subprocess.run(
-        [sys.executable, str(script), str(Path(__file__).parent), str(tmp_path)], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    two = torch.load(tmp_path / "result.pt", weights_only=True)
+    settings = TrainSettings(steps=12, optimizer="sgd", learning_rate=0.02, accumulate=2, clip=1.0)
+    model, fabric = network(), fabric_on("cpu", 2)
+    train.fit(model, batch, loss, settings, tmp_path / "two", fabric=fabric, stop=7)
+    two = train.fit(model, batch, loss, settings, tmp_path / "two", fabric=fabric)
 
     def joined(step: int) -> Batch:
         parts = [batch(2 * step + rank) for rank in range(2)]
@@ -310,10 +291,12 @@ def test_two_processes_learn_as_one_with_twice_the_batch(tmp_path: Path) -> None
     one = network()
     settings = TrainSettings(steps=12, optimizer="sgd", learning_rate=0.02, accumulate=2, clip=1.0)
     history = fit(one, settings, tmp_path / "one", sample=joined)
-    assert [step for step, _ in two["losses"]] == [0, 10, 11]
-    assert [value for _, value in two["losses"]] == pytest.approx([value for _, value in history.losses], rel=1e-5)
+    assert [step for step, _ in two.losses] == [0, 6, 10, 11]
+    losses = dict(history.losses)
+    assert all(value == pytest.approx(losses[step], rel=1e-5) for step, value in two.losses if step != 6)
     for name, value in trained_state(one).items():
-        torch.testing.assert_close(two["model"][name], value)
+        torch.testing.assert_close(trained_state(model)[name], value)
+    assert not same(one, network())
 
 
 def test_a_loss_that_is_not_finite_names_step_and_batch(tmp_path: Path) -> None:
