@@ -64,7 +64,7 @@ def without_weights(profile: Profile) -> Profile:
 
 def windows(shape: tuple[int, int], field: int, overlap: float) -> int:
     """How many windows `infer.maps` cuts an image (H, W) into."""
-    return math.prod(len(starts(max(length, field), field, overlap)) for length in shape)
+    return math.prod(len(starts(length, field, overlap)) for length in shape)
 
 
 def of_run(config: RunConfig, val: Iterable[tuple[int, int]], scored: Iterable[tuple[int, int]]) -> dict[str, int]:
