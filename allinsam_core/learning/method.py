@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from allinsam_core.annotation.attention import fold
+from allinsam_core.annotation.attention import fold, recompute
 from allinsam_core.annotation.boxes import tight
 from allinsam_core.data.case import Case
 from allinsam_core.learning import checkpoint
@@ -163,6 +163,8 @@ class NetworkMethod(Method):
         self.fabric = fabric_on(self.device, self.train.devices)
         if self.train.attention == "folded":
             fold(self.model)
+        if self.train.activations == "recomputed":
+            recompute(self.model)
 
     def fit(self, train: Sequence[Case], val: Sequence[Case], folder: Path) -> dict[str, Any]:
         seen = val if self.train.validation_crop is None else [_middle(c, self.train.validation_crop) for c in val]

@@ -51,6 +51,7 @@ class TrainSettings(Settings):
     select: Literal["loss", "dice"] = "loss"  # what chooses the best weights on the validation images
     checkpoint_every: int = Field(default=200, gt=0)
     attention: Literal["folded"] | None = later()  # None: segment-anything's own code; see `annotation.attention`
+    activations: Literal["recomputed"] | None = later()  # of SAM's blocks; None: kept for the backward pass
     devices: int | None = later(gt=0)  # that share a step, each with batches of its own; None: one
     validation_crop: int | None = later(gt=0)  # side (px) of the middle of each image that is validated on; None: all
 
