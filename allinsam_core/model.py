@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import nn
 
 from allinsam_core.annotation import sam as sams
+from allinsam_core.annotation.attention import fold, has_bfloat16
 from allinsam_core.annotation.predict import MINI_SPACING, SMALLEST_FIELD
 from allinsam_core.learning import checkpoint, threshold
 from allinsam_core.learning.adapter import AdaptedSam, Placement
@@ -48,20 +49,30 @@ class Description(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """networks: one a class, (B, 3, S, S) in [0, 1] → logits (B, 1, S, S)."""
+    """networks: one a class, (B, 3, S, S) in [0, 1] → logits (B, 1, S, S). Their attention is folded.
+
+    bfloat16: of the networks' products; None: where the device has it.
+    """
 
     about: Description
     networks: nn.ModuleList
     device: str = "cpu"
+    bfloat16: bool | None = None
+
+    def __post_init__(self) -> None:
+        fold(self.networks)
 
     def probability(self, image: np.ndarray, spacing: float) -> np.ndarray:
         """(C, H, W) float32, one map a class, odds divided by those of its threshold: a nucleus is 0.5 or more.
 
         image: (H, W, 3) uint8 RGB at `spacing` µm per pixel; the network sees the physical scale it was trained at.
         """
-        field, size = self.field(spacing), self.about.window.size
+        field, window = self.field(spacing), self.about.window
+        short = has_bfloat16(self.device) if self.bfloat16 is None else self.bfloat16
         maps = [
-            probability(net.to(self.device), image, field, size, self.about.window.overlap, device=self.device)
+            probability(
+                net.to(self.device), image, field, window.size, window.overlap, device=self.device, bfloat16=short
+            )
             for net in self.networks
         ]
         return np.stack([threshold.moved(m, t) for m, t in zip(maps, self.about.thresholds, strict=True)])

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any, Self, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from allinsam_core.data.errors import PlainError
 
@@ -28,6 +28,11 @@ class Settings(BaseModel):
             return super().model_copy(deep=deep)
         fields = {name: getattr(self, name) for name in type(self).model_fields}
         return validated(type(self), {**fields, **update}, type(self).__name__)
+
+
+def later(**options: Any) -> Any:
+    """A field that the first records did not have: unset, it is left out and leaves their hashes as they were."""
+    return Field(default=None, exclude_if=lambda value: value is None, **options)
 
 
 def validated(kind: type[Kind], values: Any, where: str) -> Kind:

@@ -15,7 +15,7 @@ from allinsam_core.learning.losses import LOSSES, MapSettings
 from allinsam_core.learning.method import WindowSettings
 from allinsam_core.learning.train import TrainSettings
 from allinsam_core.refinement.corrective import CorrectiveSettings
-from allinsam_core.settings import Settings, SettingsError, nearest
+from allinsam_core.settings import Settings, SettingsError, later, nearest
 from study import records
 from study.allinsam import SamName, file_checksum
 from study.data import DataSettings
@@ -25,11 +25,6 @@ from study.simulation.corrupt import NoiseLaw
 Label = Literal["complete", "weak"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._ -]*$", max_length=80)]
 """Part of the name of a run and so of a folder: letters, digits, points, dashes and blanks."""
-
-
-def later(**options: Any) -> Any:
-    """A field that the first records did not have: unset, it is left out and leaves their hashes as they were."""
-    return Field(default=None, exclude_if=lambda value: value is None, **options)
 
 
 class AnnotatorSettings(Settings):

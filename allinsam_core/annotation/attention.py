@@ -1,4 +1,6 @@
-"""SAM's attention in fewer operations: the relative position folded into queries and keys.
+"""SAM's encoder in fewer operations or less memory, with the same values.
+
+Fewer operations: the relative position of attention folded into queries and keys.
 
 segment-anything adds two terms to every logit, q·R_h of the rows' distance and q·R_w of the columns' (Li et al. 2022,
 MViTv2, Eq. 4). With e the unit vector of a key's row or column, the sum is one dot product of longer vectors,
@@ -6,6 +8,9 @@ MViTv2, Eq. 4). With e the unit vector of a key's row or column, the sum is one 
     s q·k + q·R_h + q·R_w = [s q, q R_h, q R_w] · [k, e_row, e_column],
 
 so that one matrix product gives all logits. The values are segment-anything's up to rounding.
+
+Less memory: what a block computes on its way is not kept for the backward pass but computed again there (Chen et al.
+2016, arXiv 1604.06174). The values are the same.
 """
 
 from __future__ import annotations
@@ -13,8 +18,9 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
-from allinsam_core.annotation.sam import Attention, get_rel_pos
+from allinsam_core.annotation.sam import Attention, Block, get_rel_pos
 
 FEW = 1024  # tokens; on a processor a plain product is faster than `scaled_dot_product_attention`, and fits the memory
 
@@ -54,6 +60,23 @@ def fold(encoder: nn.Module, folded: bool = True) -> nn.Module:
     for module in encoder.modules():
         if isinstance(module, Attention):
             module.__class__ = FoldedAttention if folded else Attention
+    return encoder
+
+
+class RecomputedBlock(Block):
+    """segment-anything's `Block`, of which only the input is kept for the backward pass."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """x: (B, H, W, D) tokens. Returns the same shape."""
+        found: torch.Tensor = checkpoint(super().forward, x, use_reentrant=False)
+        return found
+
+
+def recompute(encoder: nn.Module, recomputed: bool = True) -> nn.Module:
+    """Make the blocks of a SAM encoder compute their insides again for the backward pass, or keep them. Returns it."""
+    for module in encoder.modules():
+        if isinstance(module, Block):
+            module.__class__ = RecomputedBlock if recomputed else Block
     return encoder
 
 

@@ -31,6 +31,7 @@ from segment_anything.modeling import (  # noqa: E402
     TwoWayTransformer,
 )
 from segment_anything.modeling.image_encoder import Attention as Attention  # noqa: E402
+from segment_anything.modeling.image_encoder import Block as Block  # noqa: E402
 from segment_anything.modeling.image_encoder import get_rel_pos as get_rel_pos  # noqa: E402
 from segment_anything.modeling.prompt_encoder import PositionEmbeddingRandom as PositionEmbeddingRandom  # noqa: E402
 

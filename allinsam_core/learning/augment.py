@@ -5,7 +5,8 @@ A batch is a function of (seed, step) alone, so a run that was killed continues 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -113,6 +114,19 @@ class CropSampler:
             grain = rng.normal(0, rng.uniform(0, s.noise), tuple(pixels.shape))
             pixels = pixels + torch.from_numpy(grain).float()
         return pixels.clamp(0, 1), labels, case.name
+
+
+def prefetched(sample: Callable[[int], Batch], indices: Iterable[int]) -> Generator[Batch]:
+    """The batches sample(index), each made in a thread while the one before it is used."""
+    with ThreadPoolExecutor(1) as thread:
+        current: Future[Batch] | None = None
+        for index in indices:
+            following = thread.submit(sample, index)
+            if current is not None:
+                yield current.result()
+            current = following
+        if current is not None:
+            yield current.result()
 
 
 def _window(case: Case, side: int, rng: np.random.Generator, on_nucleus: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -19,9 +19,10 @@ def probability(
     overlap: float = 0.25,
     batch: int = 8,
     device: torch.device | str = "cpu",
+    bfloat16: bool = False,
 ) -> np.ndarray:
     """Foreground probability (H, W) float32 of an RGB image (H, W, 3) uint8; arguments as in `maps`."""
-    return maps(model, image, field, size, overlap, batch, device)[0]
+    return maps(model, image, field, size, overlap, batch, device, bfloat16)[0]
 
 
 @torch.no_grad()
@@ -33,6 +34,7 @@ def maps(
     overlap: float = 0.25,
     batch: int = 8,
     device: torch.device | str = "cpu",
+    bfloat16: bool = False,
     activate: Callable[[torch.Tensor], torch.Tensor] = torch.sigmoid,
 ) -> np.ndarray:
     """The K output maps (K, H, W) float32 of a network on an RGB image (H, W, 3) uint8.
@@ -40,14 +42,15 @@ def maps(
     model: images (N, 3, size, size) float32 in [0, 1] → logits (N, K, size, size); `activate` turns these into what
     is averaged. field: side of a window in image pixels; size: side of what the network sees (the window is resampled
     when they differ). Overlapping windows are blended with Gaussian weights; overlap 0 tiles without any.
-    An image smaller than a window is continued by reflection.
+    An image smaller than a window is continued by reflection. bfloat16: of the network's products, by automatic mixed
+    precision; all else is float32.
     """
     model.eval()
     height, width = image.shape[:2]
     grow = [(max(0, field - n) // 2, max(0, field - n + 1) // 2) for n in (height, width)]
     grown = torch.from_numpy(np.pad(image, (*grow, (0, 0)), mode="reflect")).permute(2, 0, 1)
     weight = (_weights(field) if overlap else torch.ones(field, field)).to(device)
-    places = list(product(*(_starts(length, field, overlap) for length in grown.shape[1:])))
+    places = list(product(*(starts(length, field, overlap) for length in grown.shape[1:])))
     total = torch.zeros(0)
     share = torch.zeros(grown.shape[1:], device=device)
     for first in range(0, len(places), batch):
@@ -55,7 +58,9 @@ def maps(
         pixels = torch.stack([grown[window] for window in windows]).to(device).float() / 255
         if field != size:
             pixels = F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
-        found = activate(model(pixels).float())
+        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bfloat16):
+            logits = model(pixels)
+        found = activate(logits.float())
         if field != size:
             found = F.interpolate(found, size=(field, field), mode="bilinear", align_corners=False)
         if not total.numel():
@@ -67,7 +72,7 @@ def maps(
     return (total / share)[:, top : top + height, left : left + width].cpu().numpy()
 
 
-def _starts(length: int, field: int, overlap: float) -> list[int]:
+def starts(length: int, field: int, overlap: float) -> list[int]:
     """Where windows begin along one side: a fixed step apart, the last one moved back so that it ends with the side."""
     step = max(1, int(field * (1 - overlap)))
     return [min(start, length - field) for start in range(0, length - field + step, step)]

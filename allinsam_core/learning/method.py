@@ -13,10 +13,12 @@ import torch
 from pydantic import Field
 from torch import nn
 
+from allinsam_core.annotation.attention import fold, recompute
 from allinsam_core.annotation.boxes import tight
 from allinsam_core.data.case import Case
 from allinsam_core.learning import checkpoint
 from allinsam_core.learning.augment import AugmentSettings, Batch, CropSampler
+from allinsam_core.learning.devices import fabric_on
 from allinsam_core.learning.infer import maps
 from allinsam_core.learning.instances import InstanceSettings, nuclei
 from allinsam_core.learning.losses import LOSSES, Loss, MapSettings, distances, double_sigmoid
@@ -158,18 +160,21 @@ class NetworkMethod(Method):
     def __post_init__(self) -> None:
         if self.loss not in LOSSES:
             raise ValueError(f"unknown loss {self.loss!r}; expected one of {', '.join(LOSSES)}")
-        from lightning_fabric import Fabric  # late: using a trained model needs none of it
-
-        self.fabric = Fabric(accelerator=self.device, devices=1)
+        self.fabric = fabric_on(self.device, self.train.devices)
+        if self.train.attention == "folded":
+            fold(self.model)
+        if self.train.activations == "recomputed":
+            recompute(self.model)
 
     def fit(self, train: Sequence[Case], val: Sequence[Case], folder: Path) -> dict[str, Any]:
+        seen = val if self.train.validation_crop is None else [_middle(c, self.train.validation_crop) for c in val]
         history = fit(
             self.model,
             self.sampler(train),
             self.step_loss(),
             self.train,
             folder,
-            validate=lambda _: self.validate(val),
+            validate=lambda _: self.validate(seen),
             seed=self.seed,
             fabric=self.fabric,
         )
@@ -229,9 +234,10 @@ class NetworkMethod(Method):
         return self.fabric.device
 
     def describe(self) -> str:
+        count = self.train.devices or 1
         return (
-            f"device {self.runs_on}, precision {self.train.precision}, "
-            f"attention as in segment-anything (eager); parameters {self.cost()}"
+            f"device {self.runs_on}{f' and {count - 1} more' if count > 1 else ''}, precision {self.train.precision}, "
+            f"attention {self.train.attention or 'as in segment-anything (eager)'}; parameters {self.cost()}"
         )
 
     def save(self, path: Path, base: str, note: dict[str, str]) -> None:
@@ -247,5 +253,12 @@ class NetworkMethod(Method):
     def _maps(self, image: np.ndarray, overlap: float) -> np.ndarray:
         w = self.window
         self.model.to(self.fabric.device)
-        with torch.autocast(self.fabric.device.type, torch.bfloat16, enabled=self.train.precision == "bf16"):
-            return maps(self.segmenter(), image, w.field, w.size, overlap, w.batch, self.fabric.device)
+        bfloat16 = self.train.precision == "bf16"
+        return maps(self.segmenter(), image, w.field, w.size, overlap, w.batch, self.fabric.device, bfloat16)
+
+
+def _middle(case: Case, side: int) -> Case:
+    """The central square of a case, of `side` px or as large as the case allows."""
+    height, width = case.instances.shape
+    side = min(side, height, width)
+    return case.crop((height - side) // 2, (width - side) // 2, side)

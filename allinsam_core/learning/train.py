@@ -12,10 +12,10 @@ import sys
 import time
 import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import torch
 from pydantic import Field
@@ -23,8 +23,10 @@ from torch import nn
 from tqdm import tqdm
 
 from allinsam_core.atomic import replacing
-from allinsam_core.learning.augment import Batch
-from allinsam_core.settings import Settings
+from allinsam_core.learning.augment import Batch, prefetched
+from allinsam_core.learning.devices import fabric_on, on_all
+from allinsam_core.learning.optimizer import learning_rate, optimizer_of
+from allinsam_core.settings import Settings, later
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -48,6 +50,10 @@ class TrainSettings(Settings):
     patience: int = 0  # validations without improvement before stopping; 0 = never stop early
     select: Literal["loss", "dice"] = "loss"  # what chooses the best weights on the validation images
     checkpoint_every: int = Field(default=200, gt=0)
+    attention: Literal["folded"] | None = later()  # None: segment-anything's own code; see `annotation.attention`
+    activations: Literal["recomputed"] | None = later()  # of SAM's blocks; None: kept for the backward pass
+    devices: int | None = later(gt=0)  # that share a step, each with batches of its own; None: one
+    validation_crop: int | None = later(gt=0)  # side (px) of the middle of each image that is validated on; None: all
 
 
 class Sample(Protocol):
@@ -72,34 +78,6 @@ class History:
     seconds: float = 0.0
     peak_memory: int = 0
     processor_seconds: float = 0.0
-
-
-COOLDOWN = 0.2  # last part of a trapezoid, in which the rate falls
-
-
-def cooldown_start(settings: TrainSettings) -> int:
-    """The step at which a trapezoid's rate begins to fall. Until then training does not depend on `steps`."""
-    return settings.steps - round(COOLDOWN * settings.steps)
-
-
-def learning_rate(settings: TrainSettings, step: int) -> float:
-    """The rate of `step` (0-based): linear warm-up, then cosine, poly 0.9, constant or trapezoid.
-
-    The trapezoid is constant and falls linearly to `final_rate` over the last fifth of the steps, so that a run can be
-    lengthened or ended early without having chosen its length beforehand (Hägele et al. 2024, arXiv 2405.18392).
-    """
-    if step < settings.warmup:
-        return settings.learning_rate * (step + 1) / settings.warmup
-    progress = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
-    if settings.schedule == "cosine":
-        span = settings.learning_rate - settings.final_rate
-        return settings.final_rate + span * (1 + math.cos(math.pi * progress)) / 2
-    if settings.schedule == "poly":
-        return settings.learning_rate * (1 - progress) ** 0.9
-    if settings.schedule == "trapezoid" and step >= (start := cooldown_start(settings)):
-        left = (settings.steps - step) / (settings.steps - start)
-        return settings.final_rate + (settings.learning_rate - settings.final_rate) * left
-    return settings.learning_rate
 
 
 def trained_state(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -141,19 +119,6 @@ def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def _optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    if settings.optimizer == "sgd":
-        return torch.optim.SGD(
-            parameters,
-            settings.learning_rate,
-            momentum=0.99,
-            nesterov=True,
-            weight_decay=settings.weight_decay,
-        )
-    return torch.optim.AdamW(parameters, settings.learning_rate, weight_decay=settings.weight_decay)
-
-
 def fit(
     model: nn.Module,
     sample: Sample,
@@ -173,45 +138,92 @@ def fit(
     stop: end after this step, in the middle of the schedule; None: when `settings.steps` are done.
     Raises FloatingPointError, naming step and batch, where the loss is not finite.
     """
-    from lightning_fabric import Fabric  # late: reading a trained model needs none of it
-
-    fabric = fabric or Fabric(accelerator="auto", devices=1)
-    fabric.launch()
-    optimizer = _optimizer(model, settings)
-    wrapped, optimizer = fabric.setup(model, optimizer)
-    end = settings.steps if stop is None else stop
-    history, start, best, stopped = History(), 0, None, False
+    fabric = fabric or fabric_on()
     last = folder / "last.ckpt"
-    if (saved := _recall(last)) is not None:
+
+    def loop() -> _State:
+        return _train(fabric, model, sample, loss, settings, last, validate, seed, progress, stop)
+
+    if fabric.world_size == 1:
+        fabric.launch()
+        state = loop()
+    else:
+        on_all(fabric, loop)
+        state = _State.recalled(last, model)
+    if state.best is not None:
+        load_trained_state(model, state.best, "the best weights so far")
+    model.eval()
+    return state.history
+
+
+@dataclass
+class _State:
+    """Where training stands, beside the weights: steps done, what happened, the best weights so far."""
+
+    step: int = 0
+    history: History = field(default_factory=History)
+    best: dict[str, torch.Tensor] | None = None
+    stopped: bool = False
+
+    @classmethod
+    def recalled(cls, last: Path, model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> _State:
+        """As `last` has it, which also gives the weights and the optimiser's state; the beginning without it."""
+        if (saved := _recall(last)) is None:
+            return cls()
         load_trained_state(model, saved["model"], str(last))
-        optimizer.load_state_dict(saved["optimizer"])
-        start, best = saved["step"], saved["best"]
-        history, stopped = History(**saved["history"]), saved.get("stopped", False)
-    steps = range(start, start if stopped else end)
-    bar = tqdm(steps, initial=start, total=end, desc=progress, disable=None, mininterval=2)
+        if optimizer is not None:
+            optimizer.load_state_dict(saved["optimizer"])
+        return cls(saved["step"], History(**saved["history"]), saved["best"], saved.get("stopped", False))
+
+    def save(self, last: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """Leave in `last` what `recalled` needs."""
+        saved = {"model": trained_state(model), "optimizer": optimizer.state_dict(), "step": self.step}
+        about = {"best": self.best, "stopped": self.stopped, "history": vars(self.history)}
+        save_atomically({**saved, **about}, last)
+
+
+def _train(
+    fabric: Fabric,
+    model: nn.Module,
+    sample: Sample,
+    loss: StepLoss,
+    settings: TrainSettings,
+    last: Path,
+    validate: Validate | None,
+    seed: int,
+    progress: str,
+    stop: int | None,
+) -> _State:
+    """`fit` in one process, from `last` on; the weights are then the last ones."""
+    optimizer = optimizer_of(model, settings)
+    wrapped, optimizer = fabric.setup(model, optimizer)
+    state, end = _State.recalled(last, model, optimizer), settings.steps if stop is None else stop
+    history = state.history
+    steps = range(state.step, state.step if state.stopped else max(state.step, end))
+    numbers = range(steps.start * settings.accumulate, steps.stop * settings.accumulate)
+    batches = prefetched(sample, (number * fabric.world_size + fabric.global_rank for number in numbers))
+    quiet = None if fabric.is_global_zero else True
+    bar = tqdm(steps, initial=steps.start, total=end, desc=progress, disable=quiet, mininterval=2)
     clock, processor = time.monotonic(), time.process_time()
     for step in bar:
         torch.manual_seed(seed * 1_000_003 + step)
-        value = _step(fabric, wrapped, optimizer, sample, loss, settings, step)
+        value = _step(fabric, wrapped, optimizer, batches, loss, settings, step)
         if step % 10 == 0 or step + 1 == end:
             history.losses.append((step, value))
             bar.set_postfix(loss=f"{value:.3f}")
-        done = step + 1
+        state.step = done = step + 1
         if validate and settings.validate_every and (done % settings.validate_every == 0 or done == end):
-            best, stopped = _look(model, validate, settings, history, done, best)
-        if fabric.is_global_zero and (done % settings.checkpoint_every == 0 or done == end or stopped):
+            _look(model, validate, settings, state)
+        if fabric.is_global_zero and (done % settings.checkpoint_every == 0 or done == end or state.stopped):
             history.seconds += time.monotonic() - clock
             history.processor_seconds += time.process_time() - processor
             history.peak_memory = max(history.peak_memory, peak_memory())
             clock, processor = time.monotonic(), time.process_time()
-            saved = {"model": trained_state(model), "optimizer": optimizer.state_dict(), "step": done}
-            save_atomically({**saved, "best": best, "stopped": stopped, "history": vars(history)}, last)
-        if stopped:
+            state.save(last, model, optimizer)
+        if state.stopped:
             break
-    if best is not None:
-        load_trained_state(model, best, "the best weights so far")
-    model.eval()
-    return history
+    batches.close()
+    return state
 
 
 def _recall(last: Path) -> dict[str, Any] | None:
@@ -237,24 +249,23 @@ def _step(
     fabric: Fabric,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    sample: Sample,
+    batches: Iterator[Batch],
     loss: StepLoss,
     settings: TrainSettings,
     step: int,
 ) -> float:
-    """One optimiser step over `accumulate` batches; returns their mean loss."""
+    """One optimiser step over the next `accumulate` batches of every device; returns their mean loss."""
     model.train()
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(settings, step)
     total = 0.0
-    for micro in range(settings.accumulate):
-        index = (step * settings.accumulate + micro) * fabric.world_size + fabric.global_rank
-        batch = sample(index).to(fabric.device)
+    for _ in range(settings.accumulate):
+        batch = next(batches).to(fabric.device)
         with torch.autocast(fabric.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
             value = loss(model, batch) / settings.accumulate
         if not torch.isfinite(value):
             raise FloatingPointError(
-                f"loss is {value.item()} at step {step}, batch {index} ({', '.join(batch.names)}). "
+                f"loss is {value.item()} at step {step}, in a batch of {', '.join(batch.names)}. "
                 f"Lower the learning rate ({settings.learning_rate}) or use precision fp32."
             )
         fabric.backward(value)
@@ -263,26 +274,20 @@ def _step(
         fabric.clip_gradients(model, optimizer, max_norm=settings.clip, error_if_nonfinite=False)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return total
+    return total if fabric.world_size == 1 else cast(torch.Tensor, fabric.all_reduce(torch.tensor(total))).item()
 
 
-def _look(
-    model: nn.Module,
-    validate: Validate,
-    settings: TrainSettings,
-    history: History,
-    done: int,
-    best: dict[str, torch.Tensor] | None,
-) -> tuple[dict[str, torch.Tensor] | None, bool]:
+def _look(model: nn.Module, validate: Validate, settings: TrainSettings, state: _State) -> None:
     """One look at the validation images: the best weights so far, and whether patience has run out."""
     model.eval()
     with torch.no_grad():
         scores = validate(model)
-    history.validations.append({"step": done, **scores})
+    history = state.history
+    history.validations.append({"step": state.step, **scores})
     sign = 1 if settings.select == "loss" else -1
     values = [sign * v[settings.select] for v in history.validations]
     values = [v if math.isfinite(v) else math.inf for v in values]
     if values[-1] < min(values[:-1], default=math.inf):
-        history.best, best = done, trained_state(model)
+        history.best, state.best = state.step, trained_state(model)
     since = len(values) - 1 - values.index(min(values))
-    return best, bool(settings.patience) and since >= settings.patience
+    state.stopped = bool(settings.patience) and since >= settings.patience

@@ -57,11 +57,11 @@ def evaluate(prob: np.ndarray, truth: np.ndarray, threshold: float = 0.5, *, eig
     if eight_bit and prob.dtype != np.uint8:
         prob = np.floor(prob * 255.0 + 0.5).astype(np.uint8)
     if prob.dtype == np.uint8:
-        foreground = (np.arange(256) / 255 >= threshold)[prob]
-        negatives, positives = _counts_of_levels(prob, truth)
+        foreground = prob >= np.searchsorted(np.arange(256) / 255, threshold)
+        ranks = _ranks_of_levels(prob, truth)
     else:
         foreground = prob >= threshold
-        negatives, positives = _counts_of_values(prob, truth)
+        ranks = _ranks_of_values(prob, truth)
 
     both, either = foreground & truth, foreground | truth
     hits, n_pred, n_truth = (int(np.count_nonzero(mask)) for mask in (both, foreground, truth))
@@ -69,15 +69,15 @@ def evaluate(prob: np.ndarray, truth: np.ndarray, threshold: float = 0.5, *, eig
     dice = _ratio(2 * hits, n_pred + n_truth, both_empty=n_union == 0)
     background = 2 * (truth.size - n_union), 2 * truth.size - n_pred - n_truth
     dice_background = _ratio(*background, both_empty=background[1] == 0)
-    column_union = np.maximum(np.count_nonzero(either, axis=0), UNION_FLOOR)
+    column_hits, column_union = (_in_columns(mask) for mask in (both, either))
     return PixelScores(
         dice=dice,
         jaccard=_ratio(hits, n_union, both_empty=n_union == 0),
-        iou_column=float(np.mean(np.count_nonzero(both, axis=0) / column_union)),
+        iou_column=float(np.mean(column_hits / np.maximum(column_union, UNION_FLOOR))),
         precision=_ratio(hits, n_pred, both_empty=n_union == 0),
         recall=_ratio(hits, n_truth, both_empty=n_union == 0),
-        auc=_area_under_roc(negatives, positives),
-        best_f1=_best_f1(negatives, positives),
+        auc=_area_under_roc(ranks),
+        best_f1=_best_f1(ranks),
         f1_pixel_macro=(dice + dice_background) / 2,
     )
 
@@ -117,47 +117,71 @@ def _mask(truth: np.ndarray) -> np.ndarray:
     return mask
 
 
+def _in_columns(mask: np.ndarray) -> np.ndarray:
+    """Pixels of a bool mask (H, W) in each column: (W,) integers."""
+    return np.add.reduce(mask.view(np.uint8), axis=0, dtype=np.uint32)
+
+
 def _ratio(part: int, whole: int, *, both_empty: bool) -> float:
     if both_empty:
         return 1.0
     return part / whole if whole else 0.0
 
 
-def _counts_of_levels(prob: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels outside and inside truth at each of the 256 levels: two (256,) int64, ascending probability."""
-    level_and_class = prob.ravel() + truth.ravel() * np.uint16(256)
-    negatives, positives = np.bincount(level_and_class, minlength=512).reshape(2, 256)
-    return negatives, positives
+@dataclass(frozen=True, slots=True)
+class _Ranks:
+    """How positives lie among negatives: one entry for each value that positives have, ascending.
+
+    positives: how many have the value; below, tied: negatives of lower and of the same value; negatives: of all values.
+    """
+
+    positives: np.ndarray
+    below: np.ndarray
+    tied: np.ndarray
+    negatives: int
 
 
-def _counts_of_values(prob: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The same for floats: one entry per distinct value, exact, by a single sort.
+def _ranks_of_levels(prob: np.ndarray, truth: np.ndarray) -> _Ranks:
+    """From 8-bit levels, by counting them."""
+    positives = np.bincount(prob[truth], minlength=256)
+    negatives = np.bincount(prob.ravel(), minlength=256) - positives
+    present = positives > 0
+    below = np.cumsum(negatives) - negatives
+    return _Ranks(positives[present], below[present], negatives[present], int(negatives.sum()))
+
+
+def _ranks_of_values(prob: np.ndarray, truth: np.ndarray) -> _Ranks:
+    """From floats, exact, by a single sort.
 
     Non-negative IEEE floats order like their bit patterns. Shifted left by one, the pattern loses its sign
     (so that -0.0 is 0.0) and carries the pixel's class in its last bit through the sort.
     """
     bits: np.ndarray = prob.ravel().view(np.uint32 if prob.dtype == np.float32 else np.uint64)
-    keys = np.sort((bits << 1) | truth.ravel())
-    values = keys >> 1
-    last = np.append(np.flatnonzero(values[1:] != values[:-1]), len(values) - 1)
-    upto = np.cumsum(keys & 1, dtype=np.int64)[last]
-    positives = np.diff(upto, prepend=0)
-    return np.diff(last, prepend=-1) - positives, positives
+    keys = (bits << 1) | truth.ravel()
+    keys.sort()
+    place = np.flatnonzero(keys & 1)
+    values = keys[place]
+    order = np.flatnonzero(np.append(True, values[1:] != values[:-1])[: len(values)])  # positives of lower values
+    first, values = place[order], values[order]
+    start = first.copy()  # of the value, negatives included, which come before its positives
+    mixed = keys[first - 1] == values - 1
+    start[mixed] = np.searchsorted(keys, values[mixed] - 1)
+    return _Ranks(np.diff(order, append=len(place)), start - order, first - start, len(keys) - len(place))
 
 
-def _area_under_roc(negatives: np.ndarray, positives: np.ndarray) -> float:
+def _area_under_roc(ranks: _Ranks) -> float:
     """Mann-Whitney: the share of (nucleus, background) pixel pairs in the right order, ties counting half."""
-    n_negative, n_positive = int(negatives.sum()), int(positives.sum())
-    if n_negative == 0 or n_positive == 0:
+    n_positive = int(ranks.positives.sum())
+    if n_positive == 0 or ranks.negatives == 0:
         return float("nan")
-    twice_below = 2 * np.cumsum(negatives) - negatives
-    return int((positives * twice_below).sum()) / (2 * n_negative * n_positive)
+    return int(ranks.positives @ (2 * ranks.below + ranks.tied)) / (2 * n_positive * ranks.negatives)
 
 
-def _best_f1(negatives: np.ndarray, positives: np.ndarray) -> float:
-    n_positive = int(positives.sum())
-    if n_positive == 0:
+def _best_f1(ranks: _Ranks) -> float:
+    """The largest F1 is that of a value which positives have: from any other on there are as many hits, or fewer."""
+    if not len(ranks.positives):
         return float("nan")
-    hits = np.cumsum(positives[::-1])
-    predicted = hits + np.cumsum(negatives[::-1])
-    return float(np.max(2 * hits / (predicted + n_positive)))
+    upto = np.cumsum(ranks.positives)
+    hits = upto[-1] - upto + ranks.positives
+    predicted = hits + (ranks.negatives - ranks.below)
+    return float(np.max(2 * hits / (predicted + upto[-1])))

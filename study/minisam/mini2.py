@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 from pydantic import BaseModel, ConfigDict
 
 from allinsam_core.annotation import sam as sams
 from allinsam_core.atomic import replacing
 from allinsam_core.learning.augment import AugmentSettings, Batch, CropSampler
-from allinsam_core.learning.train import History, TrainSettings, cooldown_start, fit, load_trained_state
+from allinsam_core.learning.devices import fabric_on
+from allinsam_core.learning.optimizer import cooldown_start
+from allinsam_core.learning.train import History, TrainSettings, fit, load_trained_state
 from study import records
 from study.datasets import brca_m2c
 from study.minisam import objective, pointed
@@ -113,7 +114,7 @@ def run(config: Mini2Config, root: Path, folder: Path, cache: Path, device: str 
         settings=config.augment,
     )
     sample = toned(sampler(corpus.cases, weights=corpus.weights), config.seed)
-    fabric = Fabric(accelerator=device, devices=1)
+    fabric = fabric_on(device, config.train.devices)
     history = History()
     for stop in config.stops:
         history = fit(

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from pydantic import BaseModel, ConfigDict
 from safetensors.torch import save_file
 from tqdm import tqdm
@@ -18,6 +17,7 @@ from tqdm import tqdm
 from allinsam_core.annotation import sam as sams
 from allinsam_core.data.case import Case
 from allinsam_core.learning.augment import AugmentSettings, CropSampler
+from allinsam_core.learning.devices import fabric_on
 from allinsam_core.learning.train import History, fit
 from study.datasets import dsb2018
 from study.minisam import pretrain, recolour
@@ -140,7 +140,7 @@ def run(
             folder / config.until(number),
             validate=partial(pretrain.evaluate, batches=batches, ellipses=float(phase.ellipses > 0)),
             seed=seed,
-            fabric=Fabric(accelerator=device, devices=1),
+            fabric=fabric_on(device, phase.train.devices),
             progress=f"pre-training mini-SAM, {phase.name}",
             stop=phase.stop,
         )
@@ -157,6 +157,7 @@ def joined(before: History, after: History, steps: int) -> History:
         steps + after.best,
         before.seconds + after.seconds,
         max(before.peak_memory, after.peak_memory),
+        before.processor_seconds + after.processor_seconds,
     )
 
 

@@ -109,7 +109,8 @@ def test_every_field_changes_the_hash() -> None:
 
 def other(value: Any, annotation: Any) -> Any:
     """A value of the same kind that differs."""
-    options = [o for o in get_args(annotation) if isinstance(o, str) and o != value]
+    given = [inner for each in get_args(annotation) for inner in (each, *get_args(each))]
+    options = [o for o in given if isinstance(o, str) and o != value]
     if options:
         return options[0]
     if value is None:

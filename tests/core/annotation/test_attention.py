@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from allinsam_core.annotation import attention
-from allinsam_core.annotation.attention import FoldedAttention, fold
+from allinsam_core.annotation.attention import FoldedAttention, fold, recompute
 from allinsam_core.annotation.sam import Attention, Sam
 
 
@@ -70,3 +70,31 @@ def test_bfloat16_is_used_where_the_device_multiplies_it(monkeypatch: pytest.Mon
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda able=able: able)
         assert attention.has_bfloat16("cpu") == expected
     assert not attention.has_bfloat16("mps")
+
+
+def kept_bytes(encoder: torch.nn.Module, image: torch.Tensor) -> tuple[int, torch.Tensor]:
+    """Bytes kept for the backward pass, parameters apart, and the gradient of the image."""
+    own, kept = {p.untyped_storage().data_ptr() for p in encoder.parameters()}, {}
+    image = image.clone().requires_grad_()
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        value = encoder(image).square().sum()
+    total = sum(kept.values())
+    value.backward()
+    assert image.grad is not None
+    return total, image.grad
+
+
+def test_recomputed_blocks_keep_less_than_half_and_have_the_same_gradients(tiny_sam: Sam) -> None:
+    encoder, image = tiny_sam.image_encoder.requires_grad_(False), torch.rand(2, 3, 64, 64)
+    plain, expected = kept_bytes(encoder, image)
+    less, found = kept_bytes(recompute(encoder), image)
+    assert less < plain / 2
+    assert torch.equal(found, expected)
+    assert kept_bytes(recompute(encoder, False), image)[0] == plain

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,11 @@ import pytest
 import torch
 from torch import nn
 
+from allinsam_core.annotation.attention import FoldedAttention
+from allinsam_core.annotation.sam import Attention, Sam
 from allinsam_core.data.case import Case
 from allinsam_core.learning import losses
+from allinsam_core.learning.adapter import AdaptedSam
 from allinsam_core.learning.augment import AugmentSettings
 from allinsam_core.learning.method import NetworkMethod, WindowSettings
 from allinsam_core.learning.train import History, TrainSettings
@@ -195,3 +200,36 @@ def test_one_map_is_what_a_method_learns_unless_it_is_asked_for_three(halves: Ca
     batch = one.sampler([halves])(0)
     assert torch.equal(one.step_loss()(one.model, batch), losses.bce_iou(one.model(batch.image), batch.mask))
     assert one.predict_maps(halves.image).shape == (1, 20, 20)
+
+
+def test_validation_may_look_at_the_middle_of_the_images_alone(halves: Case, tmp_path: Path) -> None:
+    settings = TrainSettings(steps=1, validate_every=1, validation_crop=6)
+    seen: list[Case] = []
+
+    class Spy(NetworkMethod):
+        def validate(self, val: Sequence[Case]) -> dict[str, float]:
+            seen.extend(val)
+            return super().validate(val)
+
+    one = Spy(Red(), WINDOW, settings, NOTHING, device="cpu")
+    wide = case(np.zeros((5, 30), np.uint8), np.ones((5, 30)))
+    one.fit([halves], [halves, wide], tmp_path)
+    assert [c.instances.shape for c in seen] == [(6, 6), (5, 5)]
+    assert np.array_equal(seen[0].image, halves.image[7:13, 7:13])
+    assert np.array_equal(seen[0].instances, halves.instances[7:13, 7:13])
+
+
+def test_folded_attention_learns_the_same(tiny_sam: Sam, halves: Case, tmp_path: Path) -> None:
+    found = []
+    for attention in (None, "folded"):
+        torch.manual_seed(0)
+        model = AdaptedSam(copy.deepcopy(tiny_sam), reduction=8)
+        window = WindowSettings(field=16, size=64)
+        settings = TrainSettings(steps=3, batch_size=2, learning_rate=1e-3, attention=attention)  # type: ignore[arg-type]
+        one = NetworkMethod(model, window, settings, NOTHING, device="cpu")
+        assert all(type(b.attn) is (FoldedAttention if attention else Attention) for b in model.image_encoder.blocks)
+        learned = one.fit([halves], [], tmp_path / str(attention))
+        found.append((one.predict(halves.image), [value for _, value in learned["losses"]]))
+    assert found[0][1] == pytest.approx(found[1][1], rel=1e-5)
+    assert np.abs(found[0][0] - found[1][0]).max() <= 1e-5
+    assert found[0][0].std() > 1e-3
