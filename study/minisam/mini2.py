@@ -12,6 +12,7 @@ import argparse
 import hashlib
 import json
 import time
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,11 @@ from pydantic import BaseModel, ConfigDict
 
 from allinsam_core.annotation import sam as sams
 from allinsam_core.atomic import replacing
+from allinsam_core.data.case import Case
 from allinsam_core.learning.augment import AugmentSettings, Batch, CropSampler
 from allinsam_core.learning.devices import fabric_on
 from allinsam_core.learning.optimizer import cooldown_start
-from allinsam_core.learning.train import History, TrainSettings, fit, load_trained_state
+from allinsam_core.learning.train import History, Sample, TrainSettings, fit, load_trained_state
 from study import records
 from study.datasets import brca_m2c
 from study.minisam import objective, pointed
@@ -36,6 +38,7 @@ from study.root import data_root
 STEPS = 18_000
 STILL = AugmentSettings(turns=False, zoom=0.0, stain=0, shift=0, blur=0, noise=0, on_nuclei=1)
 PROGRESS = "progress.jsonl"
+WEIGHTS = "mini_sam.safetensors"
 
 
 class Mini2Config(BaseModel):
@@ -87,9 +90,10 @@ class Mini2Config(BaseModel):
         return self.model_copy(update={"train": self.train.model_copy(update={"steps": steps})})
 
 
-def held_out_batches(corpus: Corpus, field: int, size: int) -> list[Batch]:
-    """Twelve fixed batches over the held-out cases."""
-    sampler = CropSampler(corpus.held_out, field, size, 8, 1, STILL, [1.0] * len(corpus.held_out))
+def held_out_batches(corpus: Corpus, geometry: str = "mini2") -> list[Batch]:
+    """Twelve fixed batches over the held-out cases, of the geometry's window and size."""
+    g = sams.MINIS[geometry]
+    sampler = CropSampler(corpus.held_out, g.field, g.image_size, 8, 1, STILL, [1.0] * len(corpus.held_out))
     return [sampler(step) for step in range(12)]
 
 
@@ -99,12 +103,35 @@ def run(config: Mini2Config, root: Path, folder: Path, cache: Path, device: str 
     root: the folder of all data; cache: of simulated tiles. A line of figures is added to `progress.jsonl` after every
     stretch. Raises ValueError where the folder holds another configuration's run.
     """
-    _claim(folder, config)
+    claim(folder, config)
     corpus = gather(config.corpus, root, cache)
     model = untrained(config)
-    geometry = sams.MINIS[config.geometry]
-    batches = held_out_batches(corpus, geometry.field, geometry.image_size)
+    batches = held_out_batches(corpus, config.geometry)
     tiles = brca_m2c.load(root, config.real_splits) if config.outlined else []
+    fabric = fabric_on(device, config.train.devices)
+    history = History()
+    for stop, sample in stages(config, corpus, lambda at: pointed.outlined(tiles, model, outlines(folder, at))):
+        history = fit(
+            model, sample, objective.step_loss(), config.train, folder, seed=config.seed, fabric=fabric,
+            progress=f"pre-training {config.geometry}", stop=stop,
+        )  # fmt: skip
+        report(folder, config, stop, history, objective.evaluate(model, batches))
+    ship(model.sam, folder / WEIGHTS)
+    records.write(record("pretrain-mini2", config, corpus, history, folder / WEIGHTS), folder / "run.json")
+    return model
+
+
+def outlines(folder: Path, step: int) -> Path:
+    """Where a run's outlines of the pointed tiles lie that were made at `step`."""
+    return folder / f"outlines-{step}.npz"
+
+
+def stages(config: Mini2Config, corpus: Corpus, outlined: Callable[[int], list[Case]]) -> Iterator[tuple[int, Sample]]:
+    """The steps at which training pauses, each with the crops of the steps before it.
+
+    outlined: the pointed tiles as outlined at a step; asked for when training has come there.
+    """
+    geometry = sams.MINIS[config.geometry]
     sampler = partial(
         CropSampler,
         field=geometry.field,
@@ -114,21 +141,11 @@ def run(config: Mini2Config, root: Path, folder: Path, cache: Path, device: str 
         settings=config.augment,
     )
     sample = toned(sampler(corpus.cases, weights=corpus.weights), config.seed)
-    fabric = fabric_on(device, config.train.devices)
-    history = History()
     for stop in config.stops:
-        history = fit(
-            model, sample, objective.step_loss(), config.train, folder, seed=config.seed, fabric=fabric,
-            progress=f"pre-training {config.geometry}", stop=stop,
-        )  # fmt: skip
-        _report(folder, config, stop, history, model, batches)
+        yield stop, sample
         if stop in config.rounds:
-            real = pointed.outlined(tiles, model, folder / f"outlines-{stop}.npz")
-            mixed = corpus.with_share(real, config.real_share)
+            mixed = corpus.with_share(outlined(stop), config.real_share)
             sample = toned(sampler(mixed.cases, weights=mixed.weights), config.seed)
-    ship(model.sam, folder / "mini_sam.safetensors")
-    records.write(_record(config, corpus, history, folder), folder / "run.json")
-    return model
 
 
 def untrained(config: Mini2Config) -> PromptableSam:
@@ -145,7 +162,7 @@ def snapshot(checkpoint: Path, config: Mini2Config) -> tuple[sams.Sam, int]:
     return model.sam.eval(), int(saved["step"])
 
 
-def _claim(folder: Path, config: Mini2Config) -> None:
+def claim(folder: Path, config: Mini2Config) -> None:
     """Write the configuration into the folder, unless one is there that this run cannot go on from.
 
     A run can be given another length as long as neither the old nor the new one has begun to lower the rate.
@@ -169,9 +186,7 @@ def _claim(folder: Path, config: Mini2Config) -> None:
         unfinished.write_text(config.model_dump_json(indent=1))
 
 
-def _report(
-    folder: Path, config: Mini2Config, stop: int, history: History, model: PromptableSam, batches: list[Batch]
-) -> None:
+def report(folder: Path, config: Mini2Config, stop: int, history: History, figures: dict[str, float]) -> None:
     """A line of figures at `stop`, unless an earlier sitting wrote it."""
     file = folder / PROGRESS
     lines = [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
@@ -185,7 +200,7 @@ def _report(
         "seconds": round(history.seconds),
         "hours_left": round(left / 3600, 2),
         "training_loss": sum(recent) / max(1, len(recent)),
-        **objective.evaluate(model, batches),
+        **figures,
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     with file.open("a") as out:
@@ -193,10 +208,10 @@ def _report(
     print(json.dumps(line), flush=True)
 
 
-def _record(config: Mini2Config, corpus: Corpus, history: History, folder: Path) -> dict[str, Any]:
-    weights = folder / "mini_sam.safetensors"
+def record(name: str, config: Mini2Config, corpus: Corpus, history: History, weights: Path) -> dict[str, Any]:
+    """The record of a finished pre-training, in the folder of its weights."""
     return {
-        "run_id": "pretrain-mini2",
+        "run_id": name,
         "config_hash": config.hash,
         "config": config.model_dump(mode="json"),
         "commit": records.commit(),
@@ -208,7 +223,7 @@ def _record(config: Mini2Config, corpus: Corpus, history: History, folder: Path)
         "weights": {"sha256": hashlib.sha256(weights.read_bytes()).hexdigest(), "bytes": weights.stat().st_size},
         "fit_seconds": history.seconds,
         "peak_memory_bytes": history.peak_memory,
-        "progress": [json.loads(line) for line in (folder / PROGRESS).read_text().splitlines()],
+        "progress": [json.loads(line) for line in (weights.parent / PROGRESS).read_text().splitlines()],
         "losses": history.losses,
     }
 

@@ -41,19 +41,23 @@ ROUND = disk(2)
 
 def outlined(tiles: Sequence[PointTile], model: PromptableSam, file: Path) -> list[Case]:
     """The tiles at FINE µm/px with the instances that the model and the points give; from `file` once it is there."""
-    images = [enlarged(tile.image) for tile in tiles]
     if not file.is_file():
         model.eval()
         found = []
-        for tile, image in tqdm(list(zip(tiles, images, strict=True)), desc="outlining points", disable=None):
-            prob, _, boundary = promptless(model, image)
+        for tile in tqdm(tiles, desc="outlining points", disable=None):
+            prob, _, boundary = promptless(model, enlarged(tile.image))
             found.append(outline(prob, boundary, tile.points * (SPACING / FINE)))
         with replacing(file) as unfinished, unfinished.open("wb") as out:
             np.savez_compressed(out, *found)
-    with np.load(file) as stored:
+    return stored(tiles, file)
+
+
+def stored(tiles: Sequence[PointTile], file: Path) -> list[Case]:
+    """The tiles at FINE µm/px with the instances that `outlined` has written into `file`."""
+    with np.load(file) as found:
         return [
-            Case(tile.name, image, stored[f"arr_{number}"], FINE, "brca_m2c", organ="breast")
-            for number, (tile, image) in enumerate(zip(tiles, images, strict=True))
+            Case(tile.name, enlarged(tile.image), found[f"arr_{number}"], FINE, "brca_m2c", organ="breast")
+            for number, tile in enumerate(tiles)
         ]
 
 

@@ -7,24 +7,45 @@ augmentation as All-in-SAM. Different from the 2015 network: residual units and 
 
 from __future__ import annotations
 
+import hashlib
 from typing import Literal
 
 import torch
 from monai.networks.nets import UNet
 from torch import nn
 
+from allinsam_core.annotation.sam import read_weights
+from allinsam_core.data.errors import MissingData
+from allinsam_core.learning.train import load_trained_state
+from allinsam_core.settings import later
 from study.methods import NetworkSettings
+from study.root import resolved
 
 
 class UNetSettings(NetworkSettings):
-    """Channels per level; each level below the first halves the resolution."""
+    """Channels per level; each level below the first halves the resolution.
+
+    weights: a file of `study.minisam.pretrained_unet` to start from; None: random ones.
+    """
 
     kind: Literal["unet"] = "unet"
     channels: tuple[int, ...] = (24, 48, 96, 192, 384)
     residual_units: int = 1
+    weights: str | None = later()
 
     def initial(self, outputs: int = 1) -> CentredUNet:
-        return CentredUNet(self, outputs)
+        network = CentredUNet(self, outputs)
+        if self.weights is not None:
+            file = resolved(self.weights)
+            if not file.is_file():
+                raise MissingData(
+                    f"{file}: no such file, expected weights of `python -m study.minisam.pretrained_unet`"
+                )
+            load_trained_state(network, read_weights(file), str(file))
+        return network
+
+    def base_weights(self) -> str:
+        return "" if self.weights is None else hashlib.sha256(resolved(self.weights).read_bytes()).hexdigest()
 
 
 class CentredUNet(nn.Module):

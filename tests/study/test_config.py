@@ -114,7 +114,7 @@ def other(value: Any, annotation: Any) -> Any:
     if options:
         return options[0]
     if value is None:
-        return True if "bool" in str(annotation) else 200
+        return True if "bool" in str(annotation) else "x" if "str" in str(annotation) else 200
     if isinstance(value, PretextSettings):
         return None
     if isinstance(value, bool):

@@ -10,9 +10,11 @@ import pytest
 import torch
 
 from allinsam_core.annotation import sam as sams
+from allinsam_core.data.errors import MissingData
 from allinsam_core.learning.augment import AugmentSettings
 from study.datasets.brca_m2c import PointTile
-from study.minisam import corpus, mini2
+from study.minisam import corpus, mini2, pretrained_unet
+from study.rivals.unet import UNetSettings
 from study.simulation import simulate
 
 TINY = sams.MiniGeometry(
@@ -28,7 +30,8 @@ def config(monkeypatch: pytest.MonkeyPatch) -> mini2.Mini2Config:
     image = simulate.tile(4, size=64).image
     points = [PointTile("p", image, np.array([[20, 30], [40, 10]], np.float32), np.array([1, 2]))]
     monkeypatch.setitem(sams.MINIS, "mini2", TINY)
-    monkeypatch.setattr(mini2, "gather", lambda *_: corpus.Corpus(tiles[:2], [1.0, 2.0], tiles[2:]))
+    for module in (mini2, pretrained_unet):
+        monkeypatch.setattr(module, "gather", lambda *_: corpus.Corpus(tiles[:2], [1.0, 2.0], tiles[2:]))
     monkeypatch.setattr(mini2.brca_m2c, "load", lambda *_: points)
     whole = mini2.Mini2Config(outlined=(3,), stretch=2, augment=AugmentSettings(on_nuclei=1))
     train = whole.train.model_copy(update={"steps": 6, "batch_size": 2, "checkpoint_every": 1, "precision": "fp32"})
@@ -87,11 +90,11 @@ def test_pointed_tiles_are_trained_on_from_their_round_on(
 
 
 def test_a_folder_holds_one_configuration(config: mini2.Mini2Config, tmp_path: Path) -> None:
-    mini2._claim(tmp_path, config)
-    mini2._claim(tmp_path, config)
+    mini2.claim(tmp_path, config)
+    mini2.claim(tmp_path, config)
     other = config.model_copy(update={"seed": 1})
     with pytest.raises(ValueError, match=f"{config.hash}, expected {other.hash}; name another folder"):
-        mini2._claim(tmp_path, other)
+        mini2.claim(tmp_path, other)
 
 
 def test_another_length_is_taken_before_the_rate_falls_and_gives_that_lengths_weights(
@@ -123,3 +126,35 @@ def test_a_snapshot_is_the_unfinished_network(config: mini2.Mini2Config, tmp_pat
     found, step = mini2.snapshot(tmp_path / "run" / "last.ckpt", config)
     assert step == 6
     assert sams.weights_checksum(found) == sams.weights_checksum(trained.sam)
+
+
+def test_the_u_net_learns_from_the_same_crops_in_the_same_order(
+    config: mini2.Mini2Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, list[torch.Tensor]] = {"mini2": [], "unet": []}
+    own, control = mini2.objective.step_loss(), pretrained_unet.loss
+    monkeypatch.setattr(
+        mini2.objective,
+        "step_loss",
+        lambda: lambda model, batch: seen["mini2"].append(batch.image) or own(model, batch),
+    )
+    monkeypatch.setattr(
+        pretrained_unet, "loss", lambda model, batch: seen["unet"].append(batch.image) or control(model, batch)
+    )
+    with pytest.raises(FileNotFoundError, match=r"outlines-3\.npz: not there"):
+        pretrained_unet.run(config, tmp_path, tmp_path / "unet", tmp_path / "mini2", tmp_path, "cpu")
+    mini2.run(config, tmp_path, tmp_path / "mini2", tmp_path, "cpu")
+    pretrained_unet.run(config, tmp_path, tmp_path / "unet", tmp_path / "mini2", tmp_path, "cpu")
+    assert len(seen["mini2"]) == len(seen["unet"]) == 6
+    assert all(torch.equal(one, other) for one, other in zip(*seen.values(), strict=True))
+
+
+def test_a_u_net_starts_from_the_pre_trained_weights(config: mini2.Mini2Config, tmp_path: Path) -> None:
+    mini2.run(config, tmp_path, tmp_path / "mini2", tmp_path, "cpu")
+    trained = pretrained_unet.run(config, tmp_path, tmp_path / "unet", tmp_path / "mini2", tmp_path, "cpu")
+    settings = UNetSettings(weights=str(tmp_path / "unet" / pretrained_unet.WEIGHTS))
+    found, wanted = settings.network(9, outputs=3).state_dict(), trained.state_dict()
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+    assert len(settings.base_weights()) == 64
+    with pytest.raises(MissingData, match=r"nothing\.safetensors: no such file"):
+        UNetSettings(weights=str(tmp_path / "nothing.safetensors")).network(9, outputs=3)
