@@ -71,6 +71,7 @@ class BoxAnnotator:
     field: window side in image pixels (`default_field`), None = the whole image. batch: most boxes per decoder call.
     multimask: of SAM's three candidates, keep the one with the highest predicted IoU, instead of its single mask.
     ellipses: prompt with the box's inscribed ellipse too; None: as this SAM was trained, mini-SAM with, Meta's without.
+    bfloat16: of the encoder's products; the decoder is float32.
     """
 
     def __init__(
@@ -81,11 +82,12 @@ class BoxAnnotator:
         multimask: bool = False,
         batch: int = 32,
         ellipses: bool | None = None,
+        bfloat16: bool = False,
     ) -> None:
         if batch < 1:
             raise ValueError(f"batch is {batch}, expected at least one box")
         self.sam, self.field, self.overlap = sam.eval(), field, overlap
-        self.multimask, self.batch = multimask, batch
+        self.multimask, self.batch, self.bfloat16 = multimask, batch, bfloat16
         self.ellipses = is_mini(sam) if ellipses is None else ellipses
         self._image: np.ndarray | None = None
         self._embeddings: dict[Window, tuple[torch.Tensor, ...]] = {}  # of a window: (C, h, w), then its fine maps
@@ -192,8 +194,10 @@ class BoxAnnotator:
                 part = same[start : start + step]
                 pixels = np.stack([self._input(w) for w in part])
                 inputs = torch.from_numpy(pixels).to(self.sam.device).permute(0, 3, 1, 2)
-                embedded, fine = embed(self.sam, self.sam.preprocess(inputs))
-                self._embeddings.update(zip(part, zip(embedded, *fine, strict=True), strict=True))
+                with torch.autocast(self.sam.device.type, torch.bfloat16, enabled=self.bfloat16):
+                    embedded, fine = embed(self.sam, self.sam.preprocess(inputs))
+                maps = (each.float() for each in (embedded, *fine))
+                self._embeddings.update(zip(part, zip(*maps, strict=True), strict=True))
 
     def _decode(self, boxes: np.ndarray, windows: Sequence[Window]) -> tuple[torch.Tensor, torch.Tensor]:
         """Low-resolution logits (N, 1, s, s) and predicted IoUs (N,) of boxes (N, 4) in image pixels."""

@@ -167,7 +167,7 @@ class NetworkMethod(Method):
             recompute(self.model)
 
     def fit(self, train: Sequence[Case], val: Sequence[Case], folder: Path) -> dict[str, Any]:
-        seen = val if self.train.validation_crop is None else [_middle(c, self.train.validation_crop) for c in val]
+        seen = val if self.train.validation_crop is None else [middle(c, self.train.validation_crop) for c in val]
         history = fit(
             self.model,
             self.sampler(train),
@@ -257,7 +257,7 @@ class NetworkMethod(Method):
         return maps(self.segmenter(), image, w.field, w.size, overlap, w.batch, self.fabric.device, bfloat16)
 
 
-def _middle(case: Case, side: int) -> Case:
+def middle(case: Case, side: int) -> Case:
     """The central square of a case, of `side` px or as large as the case allows."""
     height, width = case.instances.shape
     side = min(side, height, width)

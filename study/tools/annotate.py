@@ -13,6 +13,7 @@ import typer
 from skimage.segmentation import find_boundaries
 
 from allinsam_core.annotation import sam as sams
+from allinsam_core.annotation.attention import fold, has_bfloat16
 from allinsam_core.annotation.merge import merge
 from allinsam_core.annotation.predict import BoxAnnotator, default_field
 from allinsam_core.atomic import replacing
@@ -64,7 +65,9 @@ def run(
     if not len(prompts):
         raise ValueError(f"{boxes}: holds no boxes for {image.name}, expected at least one")
     sam = _model(model, checkpoint)
-    annotator = BoxAnnotator(sam, default_field(sam, spacing), multimask=multimask)
+    fold(sam.image_encoder)
+    field, short = default_field(sam, spacing), has_bfloat16(sam.device)
+    annotator = BoxAnnotator(sam, field, multimask=multimask, bfloat16=short)
     masks = annotator.annotate(pixels, prompts.xyxy, str(boxes))
     instances, provenance = merge(masks, (pixels.shape[0], pixels.shape[1]))
     _write(out, image.stem, pixels, instances, _named(provenance, prompts), spacing)

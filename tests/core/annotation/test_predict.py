@@ -193,3 +193,19 @@ def test_shipped_mini_sam_finds_a_disc() -> None:
     (found,) = BoxAnnotator(sams.load_mini(), field=150).annotate(image, np.array([[64, 64, 86, 86]]))
     mask = found.full((150, 150))
     assert (mask & disc).sum() / (mask | disc).sum() > 0.7
+
+
+def test_masks_of_a_bfloat16_encoder_are_those_of_float32_up_to_a_few_pixels(sam: sams.Sam, image: np.ndarray) -> None:
+    rng = np.random.default_rng(5)
+    corner = rng.integers(0, min(image.shape[:2]) - 30, (12, 2))
+    boxes = np.hstack([corner, corner + 26]).astype(np.float32)
+    exact = BoxAnnotator(sam, field=150).annotate(image, boxes)
+    annotator = BoxAnnotator(sam, field=150, bfloat16=True)
+    found = annotator.annotate(image, boxes)
+    assert {maps[0].dtype for maps in annotator._embeddings.values()} == {torch.float32}
+    both = sum(
+        int((a.full(image.shape[:2]) & b.full(image.shape[:2])).sum()) for a, b in zip(exact, found, strict=True)
+    )
+    total = sum(int(each.mask.sum()) for each in (*exact, *found))
+    assert 2 * both / total > 0.98
+    assert [each.score for each in exact] != [each.score for each in found]  # it was another arithmetic
