@@ -81,6 +81,14 @@ def test_child_objects_are_read_and_their_parents_are_regions(tmp_path: Path, pl
         read_boxes(path)
 
 
+def test_spots_inside_a_cell_are_no_nuclei(tmp_path: Path) -> None:
+    spot = thing([22, 22, 23, 23], "detection", childObjects=[thing([22, 22, 22.5, 22.5], "detection")])
+    path = geojson(tmp_path, thing(A, "cell", childObjects=[spot]), thing(B, "detection", childObjects=[spot]))
+    assert boxes(path) == [A, B]
+    with pytest.warns(UserWarning, match=r"4 of 6 objects are no nuclei: feature 0, child 0 \(part of a cell\)"):
+        read_boxes(path)
+
+
 def test_a_region_that_holds_nothing_is_told_by_the_detections_beside_it(tmp_path: Path) -> None:
     path = geojson(tmp_path, thing([150, 100, 290, 190], "annotation"), thing(A, "detection"), thing(B, "detection"))
     assert boxes(path) == [A, B]

@@ -1,0 +1,126 @@
+"""Damaged and hostile files: every reader gives a value or one sentence that names the file, and nothing else.
+
+The generator is that of benchmarks/fuzz.py, whose long run is in results/reliability/fuzz.csv; hypothesis chooses the
+seeds, always the same. Below are the inputs that such runs found.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from benchmarks import fuzz, fuzz_corpus
+from study.tools.formats import read_boxes
+from study.tools.spacing import from_tiff
+
+FEW = settings(
+    max_examples=40,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """tifffile logs what it finds wrong."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+@pytest.mark.parametrize("name", fuzz.READERS)
+def test_a_right_file_is_read(name: str, tmp_path: Path) -> None:
+    reader = fuzz.READERS[name]
+    for file, data in reader.corpus().items():
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_bytes(data)
+    refused = 0
+    for file in ["."] if reader.folder else reader.corpus():
+        try:
+            reader.read(tmp_path / file)
+        except ValueError:
+            refused += 1
+    assert refused < max(1, len(reader.corpus()) / 2)  # of the label images, floats and masks are no labels
+
+
+@pytest.mark.parametrize("name", fuzz.READERS)
+def test_a_damaged_file_is_read_or_refused(name: str, tmp_path: Path) -> None:
+    found = {"value": 0, "refused": 0}
+
+    @FEW
+    @given(seed=st.integers(0, 2**32))
+    def check(seed: int) -> None:
+        begun = time.monotonic()
+        result, said, path = fuzz.outcome(fuzz.READERS[name], seed, tmp_path)
+        assert result in found, f"{name}, seed {seed}, {path.name}: {said}"
+        assert time.monotonic() - begun < 20  # seconds; usually milliseconds
+        found[result] += 1
+
+    check()
+    assert found["value"] + found["refused"] >= 40
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    max_leaves=12,
+)
+PLACES: dict[str, Any] = {
+    "geometry": lambda v: {"type": "FeatureCollection", "features": [{"type": "Feature", "geometry": v}]},
+    "coordinates": lambda v: [{"type": "Feature", "geometry": {"type": "Polygon", "coordinates": v}}],
+    "parts": lambda v: [{"type": "Feature", "geometry": {"type": "GeometryCollection", "geometries": v}}],
+    "properties": lambda v: [{"type": "Feature", "geometry": fuzz_corpus._square(1, 1), "properties": v}],
+    "children": lambda v: [{"type": "Feature", "geometry": fuzz_corpus._square(1, 1), "childObjects": v}],
+    "bbox": lambda v: {"images": [{"id": 1}], "annotations": [{"image_id": 1, "bbox": v}]},
+    "segmentation": lambda v: {"images": [{"id": 1}], "annotations": [{"image_id": 1, "segmentation": v}]},
+    "images": lambda v: {"images": v, "annotations": []},
+    "ids": lambda v: {"images": [{"id": v}], "annotations": [{"image_id": v, "category_id": v, "bbox": [1, 1, 2, 2]}]},
+    "everything": lambda v: v,
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_any_json_in_any_place_is_read_or_refused(place: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+
+    @FEW
+    @given(value=JSON)
+    def check(value: Any) -> None:
+        path.write_text(json.dumps(PLACES[place](value)))
+        try:
+            found = read_boxes(path, fuzz_corpus.SHAPE)
+        except ValueError as error:
+            assert str(path) in str(error)  # noqa: PT017 (any of the two outcomes is right)
+            assert "\n" not in str(error)  # noqa: PT017
+        else:
+            assert (found.xyxy[:, 2:] > found.xyxy[:, :2]).all()
+
+    check()
+
+
+# found by such runs
+
+
+@pytest.mark.parametrize("kind", [["Polygon"], {"type": "Polygon"}, None, 3])
+def test_a_geometry_type_that_is_no_text(kind: Any, tmp_path: Path) -> None:
+    geometry = {"type": kind, "coordinates": [[[0, 0], [1, 0], [1, 1]]]}
+    (tmp_path / "a.geojson").write_text(json.dumps([{"type": "Feature", "geometry": geometry}]))
+    with pytest.raises(ValueError, match=r"a\.geojson: feature 0: geometry is"):
+        read_boxes(tmp_path / "a.geojson")
+
+
+@pytest.mark.parametrize("keep", [12, 40])
+def test_a_tiff_cut_in_its_tags_says_so_when_its_pixel_size_is_asked(keep: int, tmp_path: Path) -> None:
+    (tmp_path / "a.tif").write_bytes(fuzz_corpus.images()["plain.tif"][:keep])
+    with pytest.raises(ValueError, match=r"a\.tif: its tags cannot be read"):
+        from_tiff(tmp_path / "a.tif")
