@@ -264,7 +264,11 @@ def test_transparent_pixels_are_refused_in_every_mode(tmp_path: Path, mode: str)
         read_rgb(tmp_path / "a.png")
 
 
-def test_formats_that_run_programs_are_not_opened(tmp_path: Path) -> None:
+def test_formats_beyond_the_list_are_not_opened(tmp_path: Path) -> None:
+    """Pillow opens many, EPS by running another program."""
+    Image.fromarray(RGB).save(tmp_path / "a.pcx")
+    with pytest.raises(DataError, match=r"a\.pcx: cannot be decoded"):
+        read_rgb(tmp_path / "a.pcx")
     (tmp_path / "a.eps").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
     with pytest.raises(DataError, match=r"a\.eps: cannot be decoded"):
         read_rgb(tmp_path / "a.eps")

@@ -100,12 +100,14 @@ def test_nuclei_of_unlike_sizes_all_stay(tmp_path: Path) -> None:
     assert boxes(path) == [large, small, drawn]  # one box in another is no region
     path = geojson(tmp_path, thing(drawn, "annotation"), thing(A, "detection"))
     assert boxes(path) == [drawn, A]  # a nucleus drawn by hand beside detected ones
+    path = geojson(tmp_path, *(thing(box, "detection") for box in (large, [12, 12, 20, 20], [30, 30, 38, 38])))
+    assert len(boxes(path)) == 3  # what was detected is no region
 
 
 def test_a_long_nucleus_is_no_region_for_its_neighbours(tmp_path: Path) -> None:
     long = thing([0, 0, 1, 1], "annotation")
     long["geometry"]["coordinates"] = [[[10, 10], [16, 10], [90, 88], [90, 94], [84, 94], [10, 16], [10, 10]]]
-    small = [[60, 15, 72, 27], [15, 60, 27, 72], [75, 20, 87, 32]]  # in the corners of its bounding box
+    small = [[60, 15, 68, 23], [15, 60, 23, 68], [75, 20, 83, 28]]  # in the corners of its bounding box
     path = geojson(tmp_path, long, *(thing(box, "annotation") for box in small))
     assert len(boxes(path)) == 4
 
