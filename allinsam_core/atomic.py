@@ -1,9 +1,10 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and what becomes of damaged ones."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,3 +28,10 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def set_aside(path: Path, error: Exception, then: str) -> None:
+    """Rename a damaged file that can be made again to NAME.damaged, and warn. then: what is done without it."""
+    aside = path.with_suffix(".damaged")
+    path.replace(aside)
+    warnings.warn(f"{path}: damaged ({error}), set aside as {aside.name}; {then}", stacklevel=4)

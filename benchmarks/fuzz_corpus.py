@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import tarfile
@@ -14,14 +15,19 @@ from typing import Any
 import numpy as np
 import tifffile
 import torch
+import yaml
 from imagecodecs import png_encode
 from PIL import Image
 from roifile import ROI_TYPE, ImagejRoi
 from safetensors.torch import save
 from torch import nn
 
+from allinsam_core.model import Description
+from study.config import RunConfig
 from study.molecular import inhouse
 from study.molecular.patch import CELL_TYPES, Patch
+from study.rivals.otsu import OtsuSettings
+from study.run import execute
 
 SHAPE = (24, 32)
 Files = dict[str, bytes]
@@ -177,10 +183,12 @@ def weights() -> Files:
 
 @cache
 def caches() -> Files:
-    """A cache of weak labels."""
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, instances=_labels(), provenance=np.array("box,kept\n1,20\n"))
-    return {"a.npz": buffer.getvalue()}
+    """A cache of weak labels, and one of the masks that SAM gave boxes."""
+    weak, masks = io.BytesIO(), io.BytesIO()
+    np.savez_compressed(weak, instances=_labels(), provenance=np.array("box,kept\n1,20\n"))
+    parts: dict[str, Any] = {"0": _labels() > 0, "1": _labels() > 5}
+    np.savez_compressed(masks, **parts, place=[(0, 0), (3, 4)], score=[0.5, 0.9])
+    return {"weak.npz": weak.getvalue(), "masks.npz": masks.getvalue()}
 
 
 @cache
@@ -221,3 +229,84 @@ def inhouse_folder() -> Files:
     with tempfile.TemporaryDirectory() as folder:
         inhouse.write(Path(folder), made)
         return {p.relative_to(folder).as_posix(): p.read_bytes() for p in Path(folder).rglob("*") if p.is_file()}
+
+
+@cache
+def points() -> Files:
+    """Points in a table, in GeoJSON and in an ROI."""
+    geometry = {"type": "MultiPoint", "coordinates": [[3, 4], [9.5, 20]]}
+    feature = {"type": "Feature", "geometry": geometry, "properties": {"classification": {"name": "a"}}}
+    roi = ImagejRoi.frompoints(np.array([[1.5, 2], [9, 2.5]]))
+    roi.roitype = ROI_TYPE.POINT
+    return {
+        "p.csv": b"x,y,class\n3,4,a\n9.5,20,b\n",
+        "p.geojson": json.dumps([feature]).encode(),
+        "p.roi": roi.tobytes(),
+    }
+
+
+@cache
+def tables() -> Files:
+    """Who belongs to which patient and split; and the classes of a label image."""
+    return {
+        "split.csv": b"image,patient,split\na,P1,train\nb,P2,val\nc,,\n",
+        "classes.csv": b"label,class\n1,a\n2,b\n",
+    }
+
+
+@cache
+def settings() -> Files:
+    """A profile and a manifest, in YAML."""
+    root = Path(__file__).resolve().parents[1]
+    profile = (root / "study/profiles/smoke.yaml").read_bytes().replace(b"name: smoke", b"name: own")
+    known = yaml.safe_load((root / "data_manifest.yaml").read_bytes())
+    artefacts = {name: entry for name, entry in known["artefacts"].items() if entry.get("dataset") in (None, "monuseg")}
+    monuseg = known["datasets"]["monuseg"]
+    monuseg["cases"] = dict(list(monuseg["cases"].items())[:3])
+    manifest = yaml.safe_dump({"version": 1, "artefacts": artefacts, "datasets": {"monuseg": monuseg}})
+    return {"profile.yaml": profile, "manifest.yaml": manifest.encode()}
+
+
+@cache
+def checkpoints() -> Files:
+    """What a training leaves in the middle."""
+    buffer = io.BytesIO()
+    state = nn.Linear(2, 3).state_dict()
+    history = {"losses": [(0, 1.0)], "validations": [], "best": -1}
+    saved = {"model": state, "optimizer": {"state": {}, "param_groups": []}, "step": 3, "best": None}
+    torch.save({**saved, "stopped": False, "history": history}, buffer)
+    return {"last.ckpt": buffer.getvalue()}
+
+
+@cache
+def models() -> Files:
+    """A trained model's file: what it says of itself, and tensors."""
+    about = Description(base="mini", base_sha256="0" * 64).model_dump(mode="json")
+    metadata = {"base": "0" * 64, "note": json.dumps(about)}
+    return {"own.safetensors": save(nn.Linear(2, 3).state_dict(), metadata=metadata)}
+
+
+@cache
+def finished_run() -> Files:
+    """The folder of a finished run."""
+    sizes = {"train": 1, "val": 1, "test": 3, "size": 48}
+    data = {"source": "simulated", "simulated": sizes}
+    config = RunConfig(profile="smoke", method="otsu", fraction=0, model=OtsuSettings(), data=data)  # type: ignore[arg-type]
+    with tempfile.TemporaryDirectory() as place, contextlib.redirect_stdout(None):
+        folder = execute(config, Path(place, "results"), Path(place, "work"), device="cpu")
+        return {f"{folder.name}/{name}": (folder / name).read_bytes() for name in ("run.json", "rows.csv")}
+
+
+@cache
+def slides() -> Files:
+    """A pyramid in plain TIFF and in OME-TIFF."""
+    image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    files = {}
+    for name, options in {"generic.tif": {}, "a.ome.tif": {"ome": True}}.items():
+        buffer = io.BytesIO()
+        shared: dict[str, Any] = {"photometric": "rgb", "tile": (32, 32), "compression": "zlib"}
+        with tifffile.TiffWriter(buffer, **options) as tiff:
+            tiff.write(image, subifds=1 if options else 0, **shared)
+            tiff.write(image[::2, ::2], subfiletype=1, **shared)
+        files[name] = buffer.getvalue()
+    return files

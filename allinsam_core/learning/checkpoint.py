@@ -23,7 +23,7 @@ def save(model: nn.Module, path: Path, base: str, note: dict[str, Any] | None = 
 
 def note(path: Path) -> dict[str, Any]:
     """The note that `save` wrote; {} in a file of another kind. No tensor is read."""
-    return json.loads(_read(path, tensors=False)[0].get("note", "{}"))
+    return _note(path, _read(path, tensors=False)[0])
 
 
 def load(model: nn.Module, path: Path, base: str, name: str = "this model's base") -> dict[str, Any]:
@@ -39,7 +39,17 @@ def load(model: nn.Module, path: Path, base: str, name: str = "this model's base
             "Build it on the weights named first."
         )
     load_trained_state(model, state, str(path))
-    return json.loads(metadata.get("note", "{}"))
+    return _note(path, metadata)
+
+
+def _note(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(metadata.get("note", "{}"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{path}: its note on the training is damaged ({error}); copy it again or train it again"
+        ) from error
+    return found
 
 
 def _read(path: Path, tensors: bool = True) -> tuple[dict[str, str], dict[str, torch.Tensor]]:

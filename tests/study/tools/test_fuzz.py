@@ -9,16 +9,24 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save
+from torch import nn
 
+from allinsam_core import model
+from allinsam_core.learning import checkpoint
 from benchmarks import fuzz, fuzz_corpus
+from study.tools import folder, split
 from study.tools.formats import read_boxes
+from study.tools.formats.points import read_points
+from study.tools.slide import open_slide
 from study.tools.spacing import from_tiff
 
 FEW = settings(
@@ -124,3 +132,64 @@ def test_a_tiff_cut_in_its_tags_says_so_when_its_pixel_size_is_asked(keep: int, 
     (tmp_path / "a.tif").write_bytes(fuzz_corpus.images()["plain.tif"][:keep])
     with pytest.raises(ValueError, match=r"a\.tif: its tags cannot be read"):
         from_tiff(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("geometry", ["Point", ["Point"], 3, True])
+def test_points_whose_geometry_is_no_object_are_left_to_the_reader_of_areas(geometry: Any, tmp_path: Path) -> None:
+    (tmp_path / "a.geojson").write_text(json.dumps([{"type": "Feature", "geometry": geometry, "properties": 3}]))
+    assert read_points(tmp_path / "a.geojson", fuzz_corpus.SHAPE, 3) is None
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda path: read_points(path, fuzz_corpus.SHAPE, 3),
+        lambda path: split.read_table(path, ["a"]),
+        folder._class_table,
+    ],
+)
+def test_a_table_that_is_not_in_utf_8_is_named(read: Callable[[Path], Any], tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes("image,patient\na,Größe\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"a\.csv: not a CSV file in UTF-8 .*; save it again as CSV"):
+        read(tmp_path / "a.csv")
+
+
+def test_a_table_with_a_line_break_in_its_header_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('"ima\nge",patient\na,P\n')
+    with pytest.raises(ValueError, match=r"^[^\n]*columns \['ima\\nge', 'patient'\]; expected image[^\n]*$"):
+        split.read_table(tmp_path / "a.csv", ["a"])
+
+
+def test_a_model_file_with_a_damaged_note_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "own.safetensors"
+    path.write_bytes(save(nn.Linear(2, 3).state_dict(), metadata={"base": "0", "note": '{"base": "mini"'}))
+    for read in (model.describe, lambda path: checkpoint.load(nn.Linear(2, 3), path, "0")):
+        with pytest.raises(ValueError, match=r"own\.safetensors: its note on the training is damaged"):
+            read(path)
+
+
+def test_a_pyramid_with_damaged_tags_is_named(tmp_path: Path) -> None:
+    pytest.importorskip("openslide")
+    data = bytearray(fuzz_corpus.slides()["a.ome.tif"])
+    path = tmp_path / "a.ome.tif"
+    path.write_bytes(data)
+    with tifffile.TiffFile(path) as tiff:
+        tag = tiff.pages.first.tags["ImageWidth"]
+    data[tag.offset + 2 : tag.offset + 4] = (2).to_bytes(2, "little")  # text, where a number belongs
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"a\.ome\.tif: not a readable slide \(.*\); damaged or incomplete"):
+        open_slide(path)
+
+
+def test_damaged_masks_of_boxes_are_set_aside(tmp_path: Path) -> None:
+    path = tmp_path / "masks.npz"
+    path.write_bytes(fuzz_corpus.caches()["masks.npz"])
+    found = folder._recall(path, 2)
+    assert found is not None
+    assert [(m.top, m.left, m.score) for m in found] == [(0, 0, 0.5), (3, 4, 0.9)]
+    with pytest.warns(UserWarning, match=r"masks\.npz: damaged .*2 masks, expected 3.* set aside as masks\.damaged"):
+        assert folder._recall(path, 3) is None
+    assert not path.exists()
+    path.write_bytes(fuzz_corpus.caches()["masks.npz"][:300])
+    with pytest.warns(UserWarning, match=r"masks\.npz: damaged .*; its masks are made anew"):
+        assert folder._recall(path, 2) is None
