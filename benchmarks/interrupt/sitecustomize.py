@@ -31,7 +31,11 @@ class Interrupt:
     def watch(self) -> None:
         """Begin to wait."""
         if self.kind == "call":
-            sys.meta_path.insert(0, _Wrapped(*self.what.rpartition(":")[::2], self))
+            wrapped = _Wrapped(*self.what.rpartition(":")[::2], self)
+            if wrapped.module in sys.modules:
+                wrapped.wrap(sys.modules[wrapped.module])
+            else:
+                sys.meta_path.insert(0, wrapped)
         else:
             sys.addaudithook(self._on_event)
 
@@ -78,6 +82,10 @@ class _Wrapped(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         self.loader.exec_module(module)
+        self.wrap(module)
+
+    def wrap(self, module: ModuleType) -> None:
+        """Put a function that counts in the place of the module's own."""
         *owners, name = self.function.split(".")
         owner: Any = functools.reduce(getattr, owners, module)
         function = getattr(owner, name)

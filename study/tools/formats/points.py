@@ -67,7 +67,7 @@ def _from_geojson(path: Path) -> list[tuple[float, float, str]] | None:
         try:
             xy = np.array(geometry["coordinates"], dtype=np.float64)
             found += [(float(x), float(y), name) for x, y in xy.reshape(-1, xy.shape[-1])[:, :2]]
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
             raise ValueError(f"{path}: feature {index}: coordinates are no x, y pairs ({error})") from error
     return found or None
 
