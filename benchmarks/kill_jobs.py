@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +20,19 @@ from study.simulation import simulate
 from study.tools.formats import write_geojson
 
 ROOT = Path(__file__).resolve().parents[1]
-VOLATILE = ("seconds", "peak_memory", "started", "finished", "sha256", "environment", "commit", "code")  # of records
+VOLATILE = (
+    "seconds",
+    "mm2",
+    "peak_memory",
+    "started",
+    "finished",
+    "sha256",
+    "environment",
+    "commit",
+    "code",
+)  # of records
+
+UUID = re.compile(rb"urn:uuid:[0-9a-f-]{36}")  # of an OME-TIFF, another in each file
 
 
 @dataclass(frozen=True)
@@ -50,7 +63,7 @@ def outcome(folder: Path) -> dict[str, str]:
         elif path.suffix == ".html":
             found[name] = ""  # says how long it took
         elif path.suffix != ".ckpt":  # what is left of a training: its times are in it
-            found[name] = path.read_bytes().hex()
+            found[name] = UUID.sub(b"", path.read_bytes()).hex()
     return found
 
 

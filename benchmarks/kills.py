@@ -116,6 +116,12 @@ def environment(folder: Path, server: Server) -> dict[str, str]:
     return {**named, "PYTHONPATH": str(ROOT), "no_proxy": "*", "NO_PROXY": "*"}
 
 
+def load_commands() -> None:
+    """Import all that the commands need, once: they are run in forks of this process."""
+    for command in ELSEWHERE:
+        load(command)
+
+
 def start(command: list[str], variables: dict[str, str], log: Path, asked: dict[str, Any] | None) -> int:
     """Run a command in a process of its own, which has all modules already; its id. asked: of an Interrupt."""
     if (child := os.fork()) != 0:
@@ -209,8 +215,7 @@ def main() -> int:
     parser.add_argument("--work", type=Path, help="keep the jobs' folders here")
     given = parser.parse_args()
     rows = pd.read_csv(given.out).to_dict("records") if given.out.is_file() else []
-    for command in ELSEWHERE:
-        load(command)  # imported once: the commands are run in forks of this process
+    load_commands()
     for name in given.jobs:
         if name in [row["job"] for row in rows]:
             continue
