@@ -26,6 +26,10 @@ def replacing(path: Path) -> Iterator[Path]:
         os.umask(umask)
         unfinished.chmod(0o666 & ~umask)
         os.replace(unfinished, path)
+    except OSError as error:
+        if error.filename is None:  # as of a full disk
+            error.filename = str(path)
+        raise
     finally:
         unfinished.unlink(missing_ok=True)
 

@@ -22,6 +22,7 @@ from allinsam_core.refinement.corrective import CorrectiveSettings
 from study import records
 from study.tools import folder, split
 from study.tools.compare import Comparison, compare
+from study.tools.errors import sentence
 from study.tools.lock import alone
 
 TIMED = 3  # steps whose time is measured before the rest is foretold
@@ -65,7 +66,7 @@ def train(
         )
         run(asked, typer.echo)
     except (ValueError, OSError, FloatingPointError) as error:
-        typer.echo(f"train: {error}", err=True)
+        typer.echo(f"train: {sentence(error)}", err=True)
         raise typer.Exit(2) from error
 
 
