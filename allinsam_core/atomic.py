@@ -38,4 +38,5 @@ def set_aside(path: Path, error: Exception, then: str) -> None:
     """Rename a damaged file that can be made again to NAME.damaged, and warn. then: what is done without it."""
     aside = path.with_suffix(".damaged")
     path.replace(aside)
-    warnings.warn(f"{path}: damaged ({error}), set aside as {aside.name}; {then}", stacklevel=4)
+    found = str(error).strip().partition("\n")[0] or type(error).__name__
+    warnings.warn(f"{path}: damaged ({found}), set aside as {aside.name}; {then}", stacklevel=4)

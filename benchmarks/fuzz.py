@@ -209,7 +209,7 @@ def run(reader: str, cases: int, first: int, minutes: float, keep: Path | None =
             row["slowest_s"] = max(row["slowest_s"], round(time.process_time() - begun, 3))
             if result == "other":
                 print(f"{reader} {seed}: {path.name}: {said[:300]}", flush=True)
-                if keep:
+                if keep and path.is_file():  # not set aside
                     keep.mkdir(parents=True, exist_ok=True)
                     (keep / f"{seed}-{path.name}").write_bytes(path.read_bytes())
     row["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024

@@ -150,7 +150,8 @@ def _snakemake(folder: Path) -> list[str]:
         (out / "notebooks").symlink_to(ROOT / "notebooks")
     call = f"{sys.executable} -m snakemake -s {ROOT}/workflow/Snakefile --directory {out} --cores 1 --rerun-incomplete"
     config = f"--config profile={folder}/own.yaml"
-    return ["sh", "-c", f"{call} --unlock {config} >/dev/null 2>&1; exec {call} {config}"]
+    python = f"export PATH={Path(sys.executable).parent}:$PATH"
+    return ["sh", "-c", f"{python}; {call} --unlock {config} >/dev/null 2>&1; exec {call} {config}"]
 
 
 GRID = """

@@ -107,7 +107,10 @@ def run(asked: Request, tell: Callable[[str], None]) -> models.Model:
         described["data"] = records.data_checksum(cases) + str([(c.split, sorted(c.classes.items())) for c in cases])
         name = records.hash_of(described)
         work = asked.work / name
-        if asked.out.is_file() and models.describe(asked.out).record.get("config_hash") == name:
+        done = models.describe(asked.out).record if asked.out.is_file() else {}
+        if done.get("config_hash") == name and "scores" in done:  # these are written last
+            if not (work / "run.json").is_file():
+                records.write(done, work / "run.json")
             tell(f"{asked.out}: this training is finished; nothing to do")
             return models.load(asked.out, asked.checkpoint)
         tell(forecast(sam, recipe, cases, work, asked.device))

@@ -6,8 +6,10 @@ seeds, always the same. Below are the inputs that such runs found.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
+import pathlib
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,15 +17,18 @@ from typing import Any
 
 import pytest
 import tifffile
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save
 from torch import nn
 
 from allinsam_core import model
-from allinsam_core.learning import checkpoint
+from allinsam_core.atomic import replacing
+from allinsam_core.learning import checkpoint, train
 from benchmarks import fuzz, fuzz_corpus
 from study.tools import folder, split
+from study.tools.errors import sentence
 from study.tools.formats import read_boxes
 from study.tools.formats.points import read_points
 from study.tools.slide import open_slide
@@ -193,3 +198,25 @@ def test_damaged_masks_of_boxes_are_set_aside(tmp_path: Path) -> None:
     path.write_bytes(fuzz_corpus.caches()["masks.npz"][:300])
     with pytest.warns(UserWarning, match=r"masks\.npz: damaged .*; its masks are made anew"):
         assert folder._recall(path, 2) is None
+
+
+@pytest.mark.parametrize("number", [10**400, [1], "a", None])
+def test_coordinates_that_are_no_numbers(number: Any, tmp_path: Path) -> None:
+    square = {"type": "Polygon", "coordinates": [[[0, 0], [5, 0], [5, 5], [0, number]]]}
+    point = {"type": "Point", "coordinates": [1, number]}
+    for geometry, read in ((square, read_boxes), (point, lambda path: read_points(path, fuzz_corpus.SHAPE, 3))):
+        (tmp_path / "a.geojson").write_text(json.dumps([{"type": "Feature", "geometry": geometry, "properties": {}}]))
+        with pytest.raises(ValueError, match=r"a\.geojson: feature 0: "):
+            read(tmp_path / "a.geojson")
+
+
+def test_a_damaged_checkpoint_is_told_in_one_line(tmp_path: Path) -> None:
+    torch.save({"model": pathlib.PurePosixPath("a")}, tmp_path / "last.ckpt")  # torch refuses it in many lines
+    with pytest.warns(UserWarning, match=r"^[^\n]*last\.ckpt: damaged [^\n]*; training starts anew$"):
+        assert train._recall(tmp_path / "last.ckpt") is None
+
+
+def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"rows\.csv") as caught, replacing(tmp_path / "rows.csv"):
+        raise OSError(errno.ENOSPC, "No space left on device")  # as a write says it, without a name
+    assert sentence(caught.value).startswith(f"{tmp_path}/rows.csv: no space left on device; free space")
