@@ -65,7 +65,7 @@ lint: $(STAMP) ## Style, types, stripped notebooks
 	nbstripout --verify --extra-keys "metadata.papermill cell.metadata.papermill cell.metadata.execution" notebooks/*.ipynb
 
 lab: $(STAMP) ## Open JupyterLab on the notebooks
-	jupyter lab --notebook-dir=$(CURDIR) notebooks/experiment.ipynb
+	jupyter lab --ip=127.0.0.1 --notebook-dir="$(CURDIR)" notebooks/experiment.ipynb
 
 serve: $(STAMP) ## Read the built book on http://localhost:8000
 	python -m http.server --bind 127.0.0.1 --directory book/_build/html 8000

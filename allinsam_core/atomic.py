@@ -1,9 +1,10 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and what becomes of damaged ones."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,5 +26,17 @@ def replacing(path: Path) -> Iterator[Path]:
         os.umask(umask)
         unfinished.chmod(0o666 & ~umask)
         os.replace(unfinished, path)
+    except OSError as error:
+        if error.filename is None:  # as of a full disk
+            error.filename = str(path)
+        raise
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def set_aside(path: Path, error: Exception, then: str) -> None:
+    """Rename a damaged file that can be made again to NAME.damaged, and warn. then: what is done without it."""
+    aside = path.with_suffix(".damaged")
+    path.replace(aside)
+    found = str(error).strip().partition("\n")[0] or type(error).__name__
+    warnings.warn(f"{path}: damaged ({found}), set aside as {aside.name}; {then}", stacklevel=4)

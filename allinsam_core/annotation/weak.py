@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import warnings
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -23,7 +22,7 @@ from allinsam_core.annotation.boxes import BoxLaw
 from allinsam_core.annotation.merge import merge
 from allinsam_core.annotation.predict import BoxAnnotator, default_field, inscribed
 from allinsam_core.annotation.sam import Sam, weights_checksum
-from allinsam_core.atomic import replacing
+from allinsam_core.atomic import replacing, set_aside
 from allinsam_core.data.case import Case
 from allinsam_core.settings import Settings
 
@@ -141,8 +140,6 @@ def _recall(file: Path, shape: tuple[int, ...]) -> tuple[np.ndarray, pd.DataFram
         if instances.shape != shape or instances.dtype != np.uint16:
             raise ValueError(f"instances are {instances.dtype} {instances.shape}, expected uint16 {shape}")
     except Exception as error:  # NumPy and zipfile raise many types for a damaged file
-        aside = file.with_suffix(".damaged")
-        file.replace(aside)
-        warnings.warn(f"{file}: damaged weak labels ({error}), set aside as {aside.name}; made anew", stacklevel=3)
+        set_aside(file, error, "its weak labels are made anew")
         return None
     return instances, table

@@ -7,7 +7,6 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import imagecodecs
 import numpy as np
 import tifffile
 from PIL import Image
@@ -97,7 +96,8 @@ def _read(path: Path, shown: bool) -> np.ndarray:
     except DataError:
         raise
     except Image.DecompressionBombError as error:
-        raise DataError(f"{path}: {error}; expected at most {MOST_PIXELS / 1e6:.0f} Mpx, cut it into tiles") from None
+        found = str(error).partition(" exceeds")[0]
+        raise DataError(f"{path}: {found}, expected at most {MOST_PIXELS / 1e6:.0f} Mpx; cut it into tiles") from None
     except Exception as error:  # decoders raise many types for a damaged file; all mean the same here
         raise DataError(f"{path}: cannot be decoded ({error}); damaged or incomplete, fetch it again") from error
 
@@ -115,7 +115,9 @@ def _read_picture(path: Path, shown: bool) -> np.ndarray:
         with path.open("rb") as file:
             header = file.read(26)
         if header[12:16] == b"IHDR" and header[24] == 16 and header[25] > 0:  # Pillow drops eight of the sixteen bits
-            return _turned(imagecodecs.png_decode(path.read_bytes()), turn, path)
+            from imagecodecs import png_decode  # here, as few files need it
+
+            return _turned(png_decode(path.read_bytes()), turn, path)
         clear = image.mode in ("LA", "PA") or ("transparency" in image.info and image.mode in ("1", "L", "P", "RGB"))
         if shown and (clear or image.mode == "P"):
             return _turned(np.asarray(image.convert("RGBA" if clear else "RGB")), turn, path)

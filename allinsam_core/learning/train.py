@@ -10,7 +10,6 @@ import math
 import resource
 import sys
 import time
-import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -22,7 +21,7 @@ from pydantic import Field
 from torch import nn
 from tqdm import tqdm
 
-from allinsam_core.atomic import replacing
+from allinsam_core.atomic import replacing, set_aside
 from allinsam_core.learning.augment import Batch, prefetched
 from allinsam_core.learning.devices import fabric_on, on_all
 from allinsam_core.learning.optimizer import learning_rate, optimizer_of
@@ -238,9 +237,7 @@ def _recall(last: Path) -> dict[str, Any] | None:
         if missing := {"model", "optimizer", "step", "best", "history"} - saved.keys():
             raise ValueError(f"has no {', '.join(sorted(missing))}")
     except Exception as error:  # torch and zipfile raise many types for a damaged file
-        aside = last.with_suffix(".damaged")
-        last.replace(aside)
-        warnings.warn(f"{last}: damaged ({error}), set aside as {aside.name}; training starts anew", stacklevel=3)
+        set_aside(last, error, "training starts anew")
         return None
     return saved
 

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from tqdm import tqdm
 
 from allinsam_core.annotation import sam as sams
+from allinsam_core.atomic import replacing
 from allinsam_core.data.case import Case
 from allinsam_core.learning.augment import AugmentSettings, CropSampler
 from allinsam_core.learning.devices import fabric_on
@@ -164,4 +165,5 @@ def joined(before: History, after: History, steps: int) -> History:
 def ship(sam: sams.Sam, path: Path) -> None:
     """Write the weights in float16 (half the bytes; reading restores float32)."""
     state = {name: tensor.detach().cpu().half().contiguous() for name, tensor in sam.state_dict().items()}
-    save_file(state, path)
+    with replacing(path) as unfinished:
+        save_file(state, unfinished)

@@ -54,7 +54,9 @@ def _misplaced(folder: Path, layout: Layout) -> Iterator[str]:
             if not path.is_dir():
                 yield f"{path}: expected in a folder of its cell type, {types}"
             elif path.name not in CELL_TYPES:
-                yield f"{path}: is no cell type, expected {types}"
+                missing = [cell_type for cell_type in CELL_TYPES if not (parent / cell_type).is_dir()]
+                hint = f"; {' and '.join(missing)} missing" if missing else ""
+                yield f"{path}: is no cell type, expected {types}{hint}"
     for path in entries(folder / "masks"):
         if not path.is_dir():
             yield f"{path}: expected annotator folders only"

@@ -19,6 +19,7 @@ from allinsam_core.annotation.predict import BoxAnnotator, default_field
 from allinsam_core.atomic import replacing
 from allinsam_core.data.image import read_rgb
 from study.tools import notices
+from study.tools.errors import sentence
 from study.tools.formats import Boxes, read_boxes, write_geojson, write_imagej
 from study.tools.formats.imagej import FARTHEST
 from study.tools.spacing import pixel_size
@@ -42,7 +43,7 @@ def annotate(
         for line in lines:
             typer.echo(line)
     except (ValueError, OSError) as error:
-        typer.echo(f"annotate: {error}", err=True)
+        typer.echo(f"annotate: {sentence(error)}", err=True)
         raise typer.Exit(2) from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import shutil
 import stat
 import tarfile
@@ -37,8 +38,11 @@ def unpack(archive: Path, target: Path, limit: int = LIMIT) -> None:
     if target.exists():
         raise DataError(f"{target}: exists already; delete it to unpack {archive.name} again")
     target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = f".unpacking-{target.name}-"
+    for left in target.parent.glob(f"{glob.escape(unfinished)}*"):
+        shutil.rmtree(left, ignore_errors=True)  # by an unpacking that was killed
     with (
-        tempfile.TemporaryDirectory(prefix=".unpacking-", dir=target.parent) as scratch,
+        tempfile.TemporaryDirectory(prefix=unfinished, dir=target.parent) as scratch,
         _members(archive) as members,
     ):
         _refuse_unsafe(archive, members, limit)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pooch
 import requests
+from filelock import FileLock
 
 from allinsam_core.atomic import replacing
 from allinsam_core.data.errors import DataError, MissingData
@@ -126,7 +129,9 @@ def _fetch_one(
         return path
     target = unpacked_path(artefact, root)
     if not target.exists():
-        archive.unpack(path, target)
+        with alone_on(path):
+            if not target.exists():
+                archive.unpack(path, target)
     return target
 
 
@@ -144,37 +149,41 @@ def _download(name: str, artefact: Artefact, path: Path, progressbar: bool) -> N
     if path.is_file() and file_trouble(artefact, path) is None:
         return
     by_hand = f"if this goes on, get it by hand from {artefact.homepage} and put it at {path}, then use --offline"
-
-    def download(url: str, output: str, caller: object) -> None:
-        """Download, and look at what came while it still has no name that looks complete."""
-        pooch.HTTPDownloader(progressbar=progressbar)(url, output, caller)
-        if artefact.sha256 is None and (trouble := kind_trouble(artefact, Path(output))):
-            raise DataError(trouble.removeprefix(f"{output}: "))
-
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)  # not what it should be; pooch would keep it where no checksum is known
-        pooch.retrieve(
-            artefact.source,
-            known_hash=f"sha256:{artefact.sha256}" if artefact.sha256 else None,
-            fname=path.name,
-            path=path.parent,
-            downloader=download,
-        )
+        with alone_on(path):
+            if path.is_file() and file_trouble(artefact, path) is None:
+                return  # another process has fetched it meanwhile
+            for left in path.parent.glob(f".{glob.escape(path.stem)}-*{path.suffix}"):
+                left.unlink()  # by a download that was killed
+            with replacing(path) as unfinished:
+                pooch.HTTPDownloader(progressbar=progressbar)(artefact.source, str(unfinished), None)
+                if trouble := _served_trouble(artefact, unfinished):
+                    raise DataError(
+                        f"{name}: what {artefact.source} served is not the file of the manifest "
+                        f"({trouble.removeprefix(f'{unfinished}: ')}); nothing was kept, try again; {by_hand}"
+                    )
     except requests.RequestException as error:
         raise DataError(f"{name}: download from {artefact.source} failed ({error}); try again, or {by_hand}") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error}); free space or choose another ALLINSAM_DATA") from error
-    except ValueError as error:  # another checksum or kind; pooch has deleted what it got
-        raise DataError(
-            f"{name}: what {artefact.source} served is not the file of the manifest ({error}); "
-            f"nothing was kept, try again; {by_hand}"
-        ) from error
     if trouble := file_trouble(artefact, path):
         path.unlink()
         raise DataError(f"{trouble}; nothing was kept")
     if artefact.sha256 is None:
         log.warning("%s: no published checksum; %s says sha256 %s", name, noted_path(path).name, _sha256(path))
+
+
+def _served_trouble(artefact: Artefact, path: Path) -> str | None:
+    """What shows that a server sent another file than was asked for."""
+    return kind_trouble(artefact, path) if artefact.sha256 is None else file_trouble(artefact, path)
+
+
+@contextlib.contextmanager
+def alone_on(path: Path) -> Iterator[None]:
+    """Wait until no other process fetches or unpacks the same file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        yield
 
 
 def _sha256(path: Path) -> str:

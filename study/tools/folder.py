@@ -13,7 +13,6 @@ an annotation without objects says that there are none. An image without annotat
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from collections import Counter
 from collections.abc import Iterator
@@ -26,7 +25,7 @@ import numpy as np
 from allinsam_core.annotation.merge import merge
 from allinsam_core.annotation.predict import BoxAnnotator, BoxMask, default_field
 from allinsam_core.annotation.sam import Sam
-from allinsam_core.atomic import replacing
+from allinsam_core.atomic import replacing, set_aside
 from allinsam_core.data.case import Case
 from allinsam_core.data.image import read_array, read_rgb
 from study.tools.formats import read_boxes
@@ -35,6 +34,7 @@ from study.tools.formats.entries import Boxes
 from study.tools.formats.geojson import parse
 from study.tools.formats.outline import rasterise
 from study.tools.formats.points import read_points
+from study.tools.formats.table import rows_of
 from study.tools.spacing import from_tiff
 
 IMAGES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
@@ -180,18 +180,31 @@ class Reader:
         key = hashlib.sha256(f"{self.checksum} {field} {pixels.shape}".encode())
         key.update(np.ascontiguousarray(pixels).tobytes() + boxes.tobytes())
         file = self.cache / f"{key.hexdigest()}.npz"
-        if not file.is_file():
-            masks = BoxAnnotator(self.sam, field).annotate(pixels, boxes, drawn.source)
-            parts: dict[str, Any] = {str(i): m.mask for i, m in enumerate(masks)}
-            with replacing(file) as unfinished, unfinished.open("wb") as out:
-                np.savez_compressed(
-                    out, **parts, place=[(m.top, m.left) for m in masks], score=[m.score for m in masks]
-                )
-        with np.load(file) as kept:
-            return [
+        if (kept := _recall(file, len(boxes))) is not None:
+            return kept
+        masks = BoxAnnotator(self.sam, field).annotate(pixels, boxes, drawn.source)
+        parts: dict[str, Any] = {str(i): m.mask for i, m in enumerate(masks)}
+        with replacing(file) as unfinished, unfinished.open("wb") as out:
+            np.savez_compressed(out, **parts, place=[(m.top, m.left) for m in masks], score=[m.score for m in masks])
+        return masks
+
+
+def _recall(file: Path, count: int) -> list[BoxMask] | None:
+    """The masks that an earlier call left in `file`, or None. A damaged file is set aside, with a warning."""
+    if not file.is_file():
+        return None
+    try:
+        with np.load(file, allow_pickle=False) as kept:
+            masks = [
                 BoxMask(int(top), int(left), kept[str(i)], float(score))
                 for i, ((top, left), score) in enumerate(zip(kept["place"], kept["score"], strict=True))
             ]
+        if len(masks) != count or any(m.mask.dtype != bool or m.mask.ndim != 2 for m in masks):
+            raise ValueError(f"{len(masks)} masks, expected {count} of bool (H, W)")
+    except Exception as error:  # NumPy and zipfile raise many types for a damaged file
+        set_aside(file, error, "its masks are made anew")
+        return None
+    return masks
 
 
 def _painted(mask: np.ndarray) -> BoxMask:
@@ -204,8 +217,7 @@ def _painted(mask: np.ndarray) -> BoxMask:
 
 
 def _class_table(path: Path) -> dict[int, str]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = csv.DictReader(file)
+    with rows_of(path) as rows:
         if not {"label", "class"} <= set(rows.fieldnames or ()):
             raise ValueError(f"{path}: columns {rows.fieldnames}, expected label and class")
         try:

@@ -42,6 +42,7 @@ class Finding:
 
     kind: what it is taken for alone, None if undecided. possible: what it may be in company; all kinds for a map that
     says nothing. seen: what that was decided from, for messages. dtype, high: the values' type, the highest of them.
+    grey: whether its values look like levels, between which a mask is to be cut, and not like numbers of things.
     """
 
     kind: Kind | None
@@ -49,6 +50,7 @@ class Finding:
     seen: str
     dtype: np.dtype
     high: float
+    grey: bool = False
 
     @property
     def tells(self) -> bool:
@@ -123,7 +125,7 @@ def _without_background(dtype: np.dtype, levels: np.ndarray, seen: str) -> Findi
         return Finding(alone, frozenset(KINDS), seen, dtype, high)
     whole = bool((levels == np.floor(levels)).all())
     soft = len(levels) > 3 and _reaches_half(high) if whole else high <= 1
-    return Finding("probability" if soft else None, frozenset({"probability"}), seen, dtype, high)
+    return Finding("probability" if soft else None, frozenset({"probability"}), seen, dtype, high, grey=soft)
 
 
 def _two_valued(dtype: np.dtype, high: float, regions: Regions, seen: str) -> Finding:
@@ -144,10 +146,10 @@ def _two_valued(dtype: np.dtype, high: float, regions: Regions, seen: str) -> Fi
 def _fractional(dtype: np.dtype, high: float, regions: Regions | None, seen: str) -> Finding:
     """Floating point with fractions. regions: None where there are too many values for anything but a probability."""
     if high > 1:
-        return Finding(None, frozenset(), f"{seen}, fractions among them", dtype, high)
+        return Finding(None, frozenset(), f"{seen}, fractions among them", dtype, high, grey=True)
     if regions is not None and regions.single >= 0.9 and not regions.levels and regions.area >= LEAST_AREA:
         return Finding(None, frozenset({"probability"}), f"{seen}, as labels divided by a number have", dtype, high)
-    return Finding("probability", frozenset({"probability"}), seen, dtype, high)
+    return Finding("probability", frozenset({"probability"}), seen, dtype, high, grey=True)
 
 
 def _many_valued(dtype: np.dtype, high: float, regions: Regions, seen: str) -> Finding:
@@ -171,7 +173,8 @@ def _many_valued(dtype: np.dtype, high: float, regions: Regions, seen: str) -> F
         kind = "classes"
     elif regions.values > MOST_CLASSES and _reaches_half(high) and "probability" in possible:
         kind = "probability"
-    return Finding(kind, frozenset(possible), seen, dtype, high)
+    grey = kind == "probability" or (kind is None and (regions.levels or not large))
+    return Finding(kind, frozenset(possible), seen, dtype, high, grey)
 
 
 def _reaches_half(high: float) -> bool:

@@ -102,11 +102,14 @@ def _plane(values: np.ndarray, path: Path) -> np.ndarray:
 
 
 def as_mask(values: np.ndarray, path: Path) -> np.ndarray:
-    """(H, W) bool: what is not 0; of grey levels, as a resized mask has them, what is at least half of the scale."""
+    """(H, W) bool: what is not 0; of grey levels, as a resized or JPEG mask has them, what is at least half.
+
+    Half of the scale, where the levels show one, else of the highest level.
+    """
     finding = kinds.recognise(values, path)
     if finding.kind == "probability":
         return as_probability(values, path) >= 0.5
-    return values >= finding.high / 2 if finding.possible == {"probability"} else values != 0
+    return values >= finding.high / 2 if finding.grey else values != 0
 
 
 def as_labels(values: np.ndarray, path: Path) -> np.ndarray:

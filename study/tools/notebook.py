@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Annotated, Any
 import papermill
 import typer
 from papermill.exceptions import PapermillException
+from traitlets.config import Config
 
 from allinsam_core.data.errors import PlainError
 from study import strict_yaml
@@ -43,11 +46,29 @@ def run(notebook: Path, output: Path, parameters: dict[str, Any]) -> Path:
         )
     output.parent.mkdir(parents=True, exist_ok=True)
     unfinished = output.with_suffix(".failed.ipynb")
-    papermill.execute_notebook(
-        str(notebook), str(unfinished), parameters=parameters, progress_bar=False, log_output=False, cwd=os.getcwd()
-    )
+    with tempfile.TemporaryDirectory(prefix="kernel-") as folder:
+        papermill.execute_notebook(
+            str(notebook),
+            str(unfinished),
+            parameters=parameters,
+            progress_bar=False,
+            log_output=False,
+            cwd=os.getcwd(),
+            config=_private(Path(folder)),
+        )
     os.replace(unfinished, output)
     return output
+
+
+def _private(folder: Path) -> Config:
+    """The kernel is spoken to through sockets in a folder of this user's, not through ports, which others can read.
+
+    Windows has no such sockets, and their names may be no longer than about 100 characters.
+    """
+    name = f"{folder}/kernel"
+    if sys.platform == "win32" or len(name.encode()) > 90:
+        return Config()
+    return Config({"KernelManager": {"transport": "ipc", "ip": name}})
 
 
 @app.callback()

@@ -23,6 +23,7 @@ from allinsam_core.data.image import read_rgb
 from allinsam_core.model import Model, load
 from study.tools import notices, segment_slide
 from study.tools.annotate import overlay
+from study.tools.errors import sentence
 from study.tools.formats import export
 from study.tools.formats.nucleus import from_labels
 from study.tools.slide import is_slide
@@ -63,7 +64,7 @@ def segment(
         with notices.shown():
             segment_slide.run(image, out, chosen, spacing, formats, whole, skip_unreadable, tell=typer.echo)
     except (ValueError, OSError) as error:
-        typer.echo(f"segment: {error}", err=True)
+        typer.echo(f"segment: {sentence(error)}", err=True)
         raise typer.Exit(2) from error
 
 

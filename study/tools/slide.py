@@ -84,8 +84,8 @@ def is_slide(path: Path) -> bool:
             page = tiff.pages.first
             reduced = any(p.is_reduced and p.is_tiled for p in tiff.pages if isinstance(p, tifffile.TiffPage))
             return reduced or len(tiff.series[0].levels) > 1 or page.imagelength * page.imagewidth > LARGE
-    except (tifffile.TiffFileError, ValueError, IndexError):
-        return False  # the reader of images says what is wrong
+    except Exception:  # tifffile raises many types for a damaged file; the reader of images says what is wrong
+        return False
 
 
 def open_slide(path: Path) -> Slide:
@@ -104,6 +104,16 @@ def open_slide(path: Path) -> Slide:
         raise ValueError(
             f"{path}: reading slides needs {error.name}; install it with: pip install 'allinsam[slides]'"
         ) from error
+    except (ValueError, OSError) as error:
+        if str(path) in str(error):
+            raise
+        raise _unreadable(path, error) from error
+    except Exception as error:  # tifffile and zarr raise many types for damaged tags
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> ValueError:
+    return ValueError(f"{path}: not a readable slide ({error}); damaged or incomplete, copy it again")
 
 
 class VendorSlide(Slide):
@@ -165,8 +175,8 @@ class ArraySlide(Slide):
         try:
             series = tifffile.TiffFile(path).series[0]
             arrays = [zarr.open(level.aszarr(), mode="r") for level in series.levels]
-        except (tifffile.TiffFileError, ValueError, IndexError) as error:
-            raise ValueError(f"{path}: not a readable TIFF ({error}); copy it again") from error
+        except (tifffile.TiffFileError, IndexError) as error:
+            raise _unreadable(path, error) from error
         return cls(path, [a["0"] if not hasattr(a, "chunks") else a for a in arrays], from_tiff(path))
 
     @classmethod

@@ -12,6 +12,7 @@ import tifffile
 from defusedxml.ElementTree import fromstring
 
 from allinsam_core.data.case import PLAUSIBLE_SPACING
+from allinsam_core.data.errors import DataError
 from allinsam_core.data.image import ConversionWarning, full_page, is_tiff
 
 FINEST_PRINT = 10_000  # dots per inch: resolution tags up to this, 2.54 µm, are taken for a print density
@@ -59,6 +60,15 @@ def from_tiff(path: Path) -> float | None:
     """
     if not path.is_file() or not is_tiff(path):
         return None
+    try:
+        return _from_tags(path)
+    except DataError:
+        raise
+    except Exception as error:  # tifffile raises many types for damaged tags
+        raise DataError(f"{path}: its tags cannot be read ({error}); damaged or incomplete, fetch it again") from error
+
+
+def _from_tags(path: Path) -> float | None:
     with warnings.catch_warnings(), tifffile.TiffFile(path) as tiff:
         warnings.simplefilter("ignore", ConversionWarning)  # given when the pixels are read
         page = full_page(tiff, path)

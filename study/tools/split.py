@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ import numpy as np
 from allinsam_core.data.case import Case, Split
 from study.datasets import splits
 from study.tools.folder import class_images
+from study.tools.formats.table import rows_of
 
 SHARE = 0.25  # of the patients that validate, at least one
 TRIES = 200
@@ -45,11 +45,10 @@ def read_table(path: Path, names: Sequence[str]) -> dict[str, tuple[str, Split |
 
     A table in UTF-8 with the column image, and patient or split or both. Raises ValueError naming the line.
     """
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = csv.DictReader(file, skipinitialspace=True)
+    with rows_of(path) as rows:
         fields = set(rows.fieldnames or ())
         if "image" not in fields or not fields & {"patient", "split"}:
-            raise ValueError(f"{path}: columns {', '.join(sorted(fields))}; expected image, and patient or split")
+            raise ValueError(f"{path}: columns {sorted(fields)}; expected image, and patient or split")
         found: dict[str, tuple[str, Split | None]] = {}
         for row in rows:
             name = (row["image"] or "").strip()

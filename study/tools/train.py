@@ -22,6 +22,7 @@ from allinsam_core.refinement.corrective import CorrectiveSettings
 from study import records
 from study.tools import folder, split
 from study.tools.compare import Comparison, compare
+from study.tools.errors import sentence
 from study.tools.lock import alone
 
 TIMED = 3  # steps whose time is measured before the rest is foretold
@@ -65,7 +66,7 @@ def train(
         )
         run(asked, typer.echo)
     except (ValueError, OSError, FloatingPointError) as error:
-        typer.echo(f"train: {error}", err=True)
+        typer.echo(f"train: {sentence(error)}", err=True)
         raise typer.Exit(2) from error
 
 
@@ -106,7 +107,10 @@ def run(asked: Request, tell: Callable[[str], None]) -> models.Model:
         described["data"] = records.data_checksum(cases) + str([(c.split, sorted(c.classes.items())) for c in cases])
         name = records.hash_of(described)
         work = asked.work / name
-        if asked.out.is_file() and models.describe(asked.out).record.get("config_hash") == name:
+        done = models.describe(asked.out).record if asked.out.is_file() else {}
+        if done.get("config_hash") == name and "scores" in done:  # these are written last
+            if not (work / "run.json").is_file():
+                records.write(done, work / "run.json")
             tell(f"{asked.out}: this training is finished; nothing to do")
             return models.load(asked.out, asked.checkpoint)
         tell(forecast(sam, recipe, cases, work, asked.device))

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from benchmarks.tampering import CHANGES, entry, score
 from study import finished, records, run
 from study.config import RunConfig
 from study.finished import SHARES
@@ -44,79 +42,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def results(made: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(made, tmp_path / "results"))
-
-
-Change = Callable[[Path, Path], None]  # of a run's folder, another's beside it
-
-
-def lines(change: Callable[[list[str]], list[str]]) -> Change:
-    def apply(folder: Path, other: Path) -> None:
-        path = folder / "rows.csv"
-        path.write_text("\n".join(change(path.read_text().splitlines())) + "\n")
-
-    return apply
-
-
-def score(name: str, value: float) -> Change:
-    def apply(folder: Path, other: Path) -> None:
-        rows = pd.read_csv(folder / "rows.csv")
-        rows[name] = rows[name].astype(float)
-        rows.loc[0, name] = value
-        rows.to_csv(folder / "rows.csv", index=False)
-
-    return apply
-
-
-def entry(change: Callable[[dict[str, Any]], Any]) -> Change:
-    def apply(folder: Path, other: Path) -> None:
-        record = json.loads((folder / "run.json").read_text())
-        change(record)
-        (folder / "run.json").write_text(json.dumps(record))
-
-    return apply
-
-
-def rows_of_another(folder: Path, other: Path) -> None:
-    shutil.copy(other / "rows.csv", folder)
-
-
-def bytes_of_record(change: Callable[[bytes], bytes]) -> Change:
-    def apply(folder: Path, other: Path) -> None:
-        (folder / "run.json").write_bytes(change((folder / "run.json").read_bytes()))
-
-    return apply
-
-
-def renamed(folder: Path, other: Path) -> None:
-    folder.rename(folder.with_name(folder.name.replace("-s0-", "-s7-")))
-
-
-CHANGES: dict[str, Change] = {
-    "a line missing": lines(lambda rows: rows[:-1]),
-    "a line doubled": lines(lambda rows: [*rows, rows[-1]]),
-    "a line replaced by another": lines(lambda rows: [*rows[:-1], rows[1]]),
-    "header alone": lines(lambda rows: rows[:1]),
-    "no rows at all": lines(lambda rows: []),
-    "an edited score": score("dice", 0.123),
-    "a Dice of 7.3": score("dice", 7.3),
-    "a negative score": score("pq", -0.1),
-    "an infinite score": score("auc", float("inf")),
-    "half a nucleus": score("n_pred", 2.5),
-    "another run's rows": rows_of_another,
-    "rows gone": lambda folder, other: (folder / "rows.csv").unlink(),
-    "an edited seed": entry(lambda r: r["config"].update(seed=5)),
-    "an edited fraction": entry(lambda r: r["config"].update(fraction=1.0)),
-    "an edited hash": entry(lambda r: r.update(config_hash="0123456789")),
-    "an edited run_id": entry(lambda r: r.update(run_id="otsu-complete-1-s0-0123456789")),
-    "an edited commit": entry(lambda r: r.update(commit="0" * 40)),
-    "edited seconds": entry(lambda r: r.update(fit_seconds=0.1)),
-    "other test images": entry(lambda r: r["data"]["test"].update(images=2)),
-    "an edited code hash": entry(lambda r: r.update(code="0" * 64)),
-    "checksums taken out": entry(lambda r: (r.pop("sha256"), r.pop("files"))),
-    "a record cut short": bytes_of_record(lambda content: content[: len(content) // 2]),
-    "a record that is not UTF-8": bytes_of_record(lambda content: content.replace(b"otsu", b"ots\xff", 1)),
-    "another folder's name": renamed,
-}
 
 
 @pytest.mark.parametrize("change", CHANGES)

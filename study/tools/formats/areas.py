@@ -62,7 +62,10 @@ def _even_odd(rings: Iterable[Any], where: str) -> shapely.Geometry:
     """The first ring filled, every further one exchanging inside and outside."""
     filled: shapely.Geometry | None = None
     for ring in rings:
-        points = np.asarray(ring, dtype=np.float64)
+        try:
+            points = np.asarray(ring, dtype=np.float64)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ValueError(f"{where}: coordinates are no x, y pairs ({error})") from error
         if points.ndim != 2 or points.shape[1] < 2 or len(points) < 3 or not np.isfinite(points).all():
             raise ValueError(f"{where}: coordinates of shape {points.shape}, expected three or more pairs of x, y")
         polygon = shapely.Polygon(points[:, :2])

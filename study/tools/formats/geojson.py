@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,7 +15,7 @@ import shapely
 from allinsam_core.atomic import replacing
 from study.tools.formats.areas import from_rings
 from study.tools.formats.entries import Boxes, Entry, at_most, collect
-from study.tools.formats.objects import OLD_KINDS, PathObject, nuclei
+from study.tools.formats.objects import FOUND, INSIDE, OLD_KINDS, PathObject, nuclei
 from study.tools.formats.outline import outlines
 
 
@@ -40,13 +41,18 @@ def boxes(content: Any, path: Path, shape: tuple[int, int] | None = None) -> Box
     for each of its areas. The class is the classification's name. shape: (H, W) of the image, if known.
     """
     found: list[PathObject] = []
+    kinds: dict[str, str] = {}
     planes: set[str] = set()
     whole_cells = 0
     for where, feature in _features(content, path):
-        found.append(_object(feature, path, where))
+        thing = _object(feature, path, where)
+        if kinds.get(where.rpartition(", child")[0]) in (*FOUND, INSIDE):
+            thing = replace(thing, kind=INSIDE)
+        kinds[where] = thing.kind
+        found.append(thing)
         geometry = feature.get("geometry")
         planes.add(json.dumps(geometry.get("plane") if isinstance(geometry, dict) else None, sort_keys=True))
-        whole_cells += found[-1].kind == "cell" and not feature.get("nucleusGeometry")
+        whole_cells += thing.kind == "cell" and not feature.get("nucleusGeometry")
     if len(planes - {"null"}) > 1:
         raise ValueError(
             f"{path}: objects on several planes {sorted(planes)[:3]}, expected one image; export one plane"

@@ -22,7 +22,8 @@ OLD_KINDS = {  # QuPath before 0.3 said it in the feature's id
     "TMACoreObject": "tma_core",
     "PathRootObject": "root",
 }
-NEVER = ("tma_core", "tile", "root")
+INSIDE = "part of a cell"  # spots and the like: objects inside a cell or a detection
+NEVER = ("tma_core", "tile", "root", INSIDE)
 FOUND = ("detection", "cell")
 WHOLE = 0.95  # of the image's width and height
 BESIDE = 25  # times the median area of the detections beside it
@@ -51,7 +52,7 @@ class PathObject:
                 waiting += geometry["geometries"][::-1]
                 continue
             rings = geometry.get("coordinates") if isinstance(geometry, dict) else None
-            if kind not in {"Polygon", "MultiPolygon"} or not isinstance(rings, list) or not rings:
+            if kind not in ("Polygon", "MultiPolygon") or not isinstance(rings, list) or not rings:
                 others.append(str(kind or "missing")[:40])
                 continue
             parts = rings if kind == "MultiPolygon" else [rings]
@@ -80,9 +81,9 @@ class Nucleus:
 def nuclei(objects: Sequence[PathObject], path: Path, shape: tuple[int, int] | None = None) -> list[Nucleus]:
     """The objects without those that are no nuclei, which a warning names.
 
-    Left out are TMA cores, tiles and QuPath's ignored classes (with a "*"); and annotations that have children, span
-    the whole image of `shape` (H, W), lie around much smaller objects (`lie_around`), or are 25 times as large as the
-    detections beside them. Raises ValueError where nothing is left.
+    Left out are TMA cores, tiles, what lies inside a cell, and QuPath's ignored classes (with a "*"); and annotations
+    that have children, span the whole image of `shape` (H, W), lie around much smaller objects (`lie_around`), or are
+    25 times as large as the detections beside them. Raises ValueError where nothing is left.
     """
     reasons: dict[int, str] = {}
     rings: dict[int, list[np.ndarray]] = {}

@@ -5,15 +5,16 @@ A point says where a nucleus is, not how large: with a declared radius it become
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from roifile import ROI_TYPE, ImagejRoi
 
 from study.tools.formats import geojson
 from study.tools.formats.entries import Boxes, at_most
+from study.tools.formats.table import rows_of
+
+POINTS = ("Point", "MultiPoint")  # in GeoJSON
 
 
 def read_points(path: Path, shape: tuple[int, int], radius: float) -> Boxes | None:
@@ -41,8 +42,7 @@ def read_points(path: Path, shape: tuple[int, int], radius: float) -> Boxes | No
 
 
 def _from_table(path: Path) -> list[tuple[float, float, str]] | None:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = csv.DictReader(file, skipinitialspace=True)
+    with rows_of(path) as rows:
         fields = set(rows.fieldnames or ())
         if not {"x", "y"} <= fields or "x0" in fields:
             return None
@@ -59,15 +59,15 @@ def _from_geojson(path: Path) -> list[tuple[float, float, str]] | None:
         return None
     found: list[tuple[float, float, str]] = []
     for index, feature in enumerate(features):
-        geometry: Any = feature.get("geometry") or {}
-        if geometry.get("type") not in ("Point", "MultiPoint"):
+        geometry, properties = feature.get("geometry"), feature.get("properties")
+        if not isinstance(geometry, dict) or geometry.get("type") not in POINTS:
             return None
-        label = (feature.get("properties") or {}).get("classification") or ""
+        label = (properties.get("classification") if isinstance(properties, dict) else None) or ""
         name = str(label.get("name", "")) if isinstance(label, dict) else str(label)
         try:
             xy = np.array(geometry["coordinates"], dtype=np.float64)
             found += [(float(x), float(y), name) for x, y in xy.reshape(-1, xy.shape[-1])[:, :2]]
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
             raise ValueError(f"{path}: feature {index}: coordinates are no x, y pairs ({error})") from error
     return found or None
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from allinsam_core.atomic import replacing
@@ -31,6 +33,16 @@ def read_csv(path: Path) -> Boxes:
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path}: not a CSV file in UTF-8 ({error}); save it again as CSV") from error
     return collect(entries, path)
+
+
+@contextmanager
+def rows_of(path: Path) -> Iterator[csv.DictReader[str]]:
+    """The lines of any table by column. Raises ValueError naming the file for what is no CSV in UTF-8."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            yield csv.DictReader(file, skipinitialspace=True)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path}: not a CSV file in UTF-8 ({error}); save it again as CSV") from error
 
 
 def _columns(header: list[str], path: Path) -> dict[str, int]:

@@ -152,7 +152,7 @@ def test_a_damaged_entry_is_set_aside_and_made_anew(
     wanted = labelled(case, sam, cache=tmp_path)
     (file,) = tmp_path.iterdir()
     file.write_bytes(DAMAGE[what])
-    with pytest.warns(UserWarning, match=r"damaged weak labels .* set aside as .*\.damaged; made anew"):
+    with pytest.warns(UserWarning, match=r"damaged .* set aside as .*\.damaged; its weak labels are made anew"):
         again = labelled(case, sam, cache=tmp_path)
     assert (again.instances == wanted.instances).all()
     assert file.with_suffix(".damaged").read_bytes() == DAMAGE[what]

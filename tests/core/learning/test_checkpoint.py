@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from allinsam_core.annotation.sam import Sam
 from allinsam_core.learning import checkpoint
 from allinsam_core.learning.adapter import AdaptedSam
+from allinsam_core.learning.train import trained_state
 
 
 def adapted(sam: Sam, seed: int, **settings: object) -> AdaptedSam:
@@ -56,3 +57,15 @@ def test_another_adapter_is_refused(tiny_sam: Sam, tmp_path: Path) -> None:
     checkpoint.save(adapted(tiny_sam, 0), tmp_path / "t.safetensors", "abc")
     with pytest.raises(ValueError, match=r"t\.safetensors: holds other trained tensors.*adapter"):
         checkpoint.load(adapted(tiny_sam, 0, placement="none"), tmp_path / "t.safetensors", "abc")
+
+
+def test_the_same_weights_are_the_same_bytes(tiny_sam: Sam, tmp_path: Path) -> None:
+    model, files = adapted(tiny_sam, 0), set()
+    for _ in range(20):  # the library's own writer puts the metadata in a random order
+        checkpoint.save(model, tmp_path / "a.safetensors", "abc", {"run": "é"})
+        files.add((tmp_path / "a.safetensors").read_bytes())
+    assert len(files) == 1
+    header = files.pop()
+    assert int.from_bytes(header[:8], "little") % 8 == 0  # tensors are aligned
+    assert checkpoint.note(tmp_path / "a.safetensors") == {"run": "é"}
+    assert load_file(tmp_path / "a.safetensors").keys() == trained_state(model).keys()

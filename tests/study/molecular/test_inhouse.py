@@ -163,7 +163,7 @@ SPOILED = {
     "16 bits": (lambda f: (f / IF).write_bytes(png_encode(np.zeros((32, 40, 3), np.uint16))), r"pixels are uint16"),
     "type": (
         lambda f: (f / "masks/expert/podocyte").rename(f / "masks/expert/podocytes"),
-        r"podocytes: is no cell type",
+        r"podocytes: is no cell type, .*; podocyte missing",
     ),
     "type of patches": (lambda f: (f / "patches/extra").mkdir(), r"patches/extra: is no cell type, expected podocyte"),
     "no type of masks": (

@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import hashlib
 import io
+import os
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -100,7 +102,8 @@ def get(root: Path, name: str = "it", **options: bool) -> Path:
 
 
 def left_in(root: Path) -> list[str]:
-    return sorted(path.name for path in root.rglob("*") if path.is_file())
+    """Names of the files below `root`, but for locks."""
+    return sorted(path.name for path in root.rglob("*") if path.is_file() and path.suffix != ".lock")
 
 
 def test_a_file_is_fetched_once(artefact: Write, root: Path, server: tuple[str, list[str]]) -> None:
@@ -159,6 +162,32 @@ def test_a_full_disk_or_an_interruption_keeps_nothing(
     assert left_in(root) == []
     if isinstance(caught.value, DataError):
         assert "No space left" in str(caught.value)
+
+
+def test_what_a_killed_download_left_is_cleared(artefact: Write, root: Path) -> None:
+    artefact("/set.zip")
+    (root / "set/.unpacking-set-1x/content").mkdir(parents=True)
+    for left in (".set-1x.zip", ".other-1x.zip", ".unpacking-set-1x/content/image.txt"):
+        (root / "set" / left).write_bytes(b"half")
+    get(root)
+    assert left_in(root) == [".other-1x.zip", "image.txt", "set.zip"]
+
+
+def test_two_fetch_the_same_at_once(artefact: Write, root: Path, server: tuple[str, list[str]]) -> None:
+    artefact("/set.zip")
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(lambda _: get(root), range(2))) == [root / "set/set"] * 2
+    assert left_in(root) == ["image.txt", "set.zip"]
+    assert server[1] == ["/set.zip"]  # the second waited and found it
+
+
+def test_what_is_fetched_can_be_read_by_others(artefact: Write, root: Path) -> None:
+    artefact("/weights.pth")
+    umask = os.umask(0o022)
+    try:
+        assert get(root).stat().st_mode & 0o777 == 0o644
+    finally:
+        os.umask(umask)
 
 
 def test_a_damaged_file_is_replaced(artefact: Write, root: Path) -> None:

@@ -194,6 +194,11 @@ def test_masks_among_others_are_refused(others: np.ndarray) -> None:
             common(folder(*maps), "--kind")
 
 
+def test_an_empty_map_decides_nothing() -> None:
+    with pytest.raises(ValueError, match=r"b\.png: .* could be a mask or a label map; say which"):
+        common(folder(EMPTY, TWO_PARTS), "--kind")
+
+
 def test_what_cannot_be_used_says_why() -> None:
     with pytest.raises(ValueError, match=r"a\.png: .* looks like a probability map or a resized or JPEG mask.*--truth"):
         common(folder(soft()), "--truth-kind", KINDS[:3])

@@ -95,5 +95,19 @@ def test_reading_as_another_kind() -> None:
         maps.as_labels(LABELS - 1, NOWHERE)
 
 
+def test_a_mask_asked_for_is_cut_at_half_of_grey_levels_and_at_0_of_numbers() -> None:
+    large = np.kron(LABELS, np.ones((6, 6), int))
+    inside = large > 0
+    for numbers in (large, large * 40, large > 0, np.where(inside, 200, 0), large % 2 + inside):
+        np.testing.assert_array_equal(maps.as_mask(np.asarray(numbers), NOWHERE), inside)
+    for top in (255, 100, 40):
+        smooth = Image.fromarray((inside * top).astype(np.uint8)).resize((300, 360), Image.Resampling.BILINEAR)
+        wanted = np.asarray(smooth) >= top / 2
+        np.testing.assert_array_equal(maps.as_mask(np.asarray(smooth), NOWHERE), wanted)
+    noisy = np.where(inside, 255, 0).astype(np.uint8)
+    noisy[::3, ::4] = np.where(inside[::3, ::4], 254, 1)  # as a JPEG of high quality
+    np.testing.assert_array_equal(maps.as_mask(noisy, NOWHERE), inside)
+
+
 def test_components_do_not_join_over_corners() -> None:
     assert maps.components(np.eye(3, dtype=bool)).max() == 3

@@ -67,6 +67,20 @@ def test_pages_run_together_and_one_that_fails_fails_them_all(
     assert CliRunner().invoke(notebook.app, [arguments[0], "small", *arguments[3:]]).exit_code == 0
 
 
+def test_a_kernel_is_spoken_to_through_private_sockets(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    content = json.loads(small.read_text())
+    asked = "from ipykernel.kernelapp import IPKernelApp as app; open('ran', 'w').write(app.instance().transport)"
+    content["cells"][1]["source"] = asked
+    small.write_text(json.dumps(content))
+    notebook.run(small, tmp_path / "o.ipynb", {})
+    assert (tmp_path / "ran").read_text() == "ipc"
+    assert not list(tmp_path.glob("kernel*"))
+    assert "without encryption" not in capfd.readouterr().err
+
+
 def test_an_undeclared_parameter_is_an_error_before_anything_runs(small: Path, tmp_path: Path) -> None:
     with pytest.raises(notebook.UndeclaredParameter, match=r"small\.ipynb: has no parameter c, d; it declares a, b"):
         notebook.run(small, tmp_path / "out" / "o.ipynb", {"a": 1, "d": 2, "c": 3})

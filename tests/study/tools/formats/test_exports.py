@@ -81,6 +81,14 @@ def test_child_objects_are_read_and_their_parents_are_regions(tmp_path: Path, pl
         read_boxes(path)
 
 
+def test_spots_inside_a_cell_are_no_nuclei(tmp_path: Path) -> None:
+    spot = thing([22, 22, 23, 23], "detection", childObjects=[thing([22, 22, 22.5, 22.5], "detection")])
+    path = geojson(tmp_path, thing(A, "cell", childObjects=[spot]), thing(B, "detection", childObjects=[spot]))
+    assert boxes(path) == [A, B]
+    with pytest.warns(UserWarning, match=r"4 of 6 objects are no nuclei: feature 0, child 0 \(part of a cell\)"):
+        read_boxes(path)
+
+
 def test_a_region_that_holds_nothing_is_told_by_the_detections_beside_it(tmp_path: Path) -> None:
     path = geojson(tmp_path, thing([150, 100, 290, 190], "annotation"), thing(A, "detection"), thing(B, "detection"))
     assert boxes(path) == [A, B]
@@ -92,12 +100,14 @@ def test_nuclei_of_unlike_sizes_all_stay(tmp_path: Path) -> None:
     assert boxes(path) == [large, small, drawn]  # one box in another is no region
     path = geojson(tmp_path, thing(drawn, "annotation"), thing(A, "detection"))
     assert boxes(path) == [drawn, A]  # a nucleus drawn by hand beside detected ones
+    path = geojson(tmp_path, *(thing(box, "detection") for box in (large, [12, 12, 20, 20], [30, 30, 38, 38])))
+    assert len(boxes(path)) == 3  # what was detected is no region
 
 
 def test_a_long_nucleus_is_no_region_for_its_neighbours(tmp_path: Path) -> None:
     long = thing([0, 0, 1, 1], "annotation")
     long["geometry"]["coordinates"] = [[[10, 10], [16, 10], [90, 88], [90, 94], [84, 94], [10, 16], [10, 10]]]
-    small = [[60, 15, 72, 27], [15, 60, 27, 72], [75, 20, 87, 32]]  # in the corners of its bounding box
+    small = [[60, 15, 68, 23], [15, 60, 23, 68], [75, 20, 83, 28]]  # in the corners of its bounding box
     path = geojson(tmp_path, long, *(thing(box, "annotation") for box in small))
     assert len(boxes(path)) == 4
 
