@@ -55,7 +55,7 @@ pages: $(STAMP) ## Build the book from the results that are there
 
 study: $(STAMP) $(EXTRA) ## Run a whole profile, resumable: make study PROFILE=smoke|choice|mini|labels|ablation|draws|longer|threshold|paper|paper-b|paper-l
 	@snakemake --unlock -s workflow/Snakefile --config profile=$(PROFILE) >/dev/null 2>&1 || true
-	snakemake -s workflow/Snakefile --profile workflow/profiles/local --config profile=$(PROFILE) results=$(RESULTS) work=$(WORK)
+	snakemake -s workflow/Snakefile --profile workflow/profiles/local --config profile=$(PROFILE) results=$(RESULTS) work=$(WORK) $(if $(THREADS),threads=$(THREADS))
 
 study-table1: $(STAMP) ## The molecular arm (Table 1), resumable: make study-table1 PROFILE=smoke|mini|paper
 	python -m study.tools.notebook run notebooks/molecular.ipynb $(WORK)/$(PROFILE)/molecular.ipynb -p profile=$(PROFILE) -p results=$(RESULTS) -p work=$(abspath $(WORK))

@@ -8,6 +8,7 @@ BERT: its cache folder, one layer. The manifest: the study's, with the checksums
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import shutil
 import zipfile
@@ -25,6 +26,7 @@ from allinsam_core.annotation import sam
 from allinsam_core.atomic import replacing
 from allinsam_core.data.case import Case
 from study.datasets import manifest
+from study.datasets.monuseg import CHECKSUMS
 from study.rivals import lvit_text
 from study.rivals.beside_cpu_torch import ensure_torchvision
 from study.simulation import simulate
@@ -53,6 +55,7 @@ def make(mirror: Path, home: Path, names: Iterable[str] = DEPTHS) -> Path:
     for artefact, (splits, images, outlines) in ARCHIVES.items():
         wanted = [(split, name) for split in splits for name in cases[split]]
         monuseg(mirror / published["artefacts"][artefact]["file"], wanted, images, outlines)
+    pixel_checksums([mirror / published["artefacts"][artefact]["file"] for artefact in ARCHIVES], home / CHECKSUMS)
     bert(home / "huggingface")
     return own_manifest(published, mirror, cases, home / manifest.FILE)
 
@@ -84,6 +87,17 @@ def monuseg(path: Path, wanted: list[tuple[str, str]], images: str, outlines: st
             archive.write(content, f"{images}/{name}.tif")
             content.unlink()
             archive.writestr(f"{outlines}/{name}.xml", imagescope(case))
+
+
+def pixel_checksums(archives: Iterable[Path], path: Path) -> None:
+    """Say beside the manifest that these are the official pixels."""
+    lines = ["case,sha256_of_rgb_bytes"]
+    for archive in map(zipfile.ZipFile, archives):
+        for file in (each for each in archive.namelist() if each.endswith(".tif")):
+            digest = hashlib.sha256(tifffile.imread(io.BytesIO(archive.read(file))).tobytes()).hexdigest()
+            lines.append(f"{Path(file).stem},{digest}")
+    with replacing(path) as unfinished:
+        unfinished.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def imagescope(case: Case) -> str:
