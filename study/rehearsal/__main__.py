@@ -26,6 +26,8 @@ from study.root import CHECKOUT
 PAGE = CHECKOUT / "book" / "howto" / "published.md"
 HOME = CHECKOUT / "work" / "rehearsal"
 PROFILE, STANDS_FOR = "rehearsal", "paper"
+# what profile `rehearsal` has beside `paper`: the two smaller SAMs
+BEFORE = ("allinsam data fetch sam-vit-b", "allinsam data fetch sam-vit-l")
 TABLES = ("table1", "table2", "table3")
 
 
@@ -121,7 +123,7 @@ def main() -> int:
     steps: list[dict[str, Any]] = []
     with served(HOME / "mirror") as address:
         environ = environment(HOME, address)
-        for step in perform([rehearsed(line) for line in commands()], environ, HOME / "logs"):
+        for step in perform([*BEFORE, *map(rehearsed, commands())], environ, HOME / "logs"):
             steps.append(step)
             numbers = "{seconds:6.0f} s, {processor_seconds:6.0f} s of processors, {peak_gib:4.1f} GiB".format(**step)
             print(f"{numbers}  {'ok' if step['status'] == 0 else 'FAILED'}  {step['command']}", flush=True)
