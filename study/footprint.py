@@ -1,4 +1,4 @@
-"""What one training step of a network takes, counted without computing it: on torch's fake tensors, which have shapes only.
+"""What one training step of a network takes, counted without computing it: on torch's fake tensors, shapes alone.
 
 Operations by torch's own counter (`torch.utils.flop_counter`). Memory by keeping book: every result adds its bytes when
 it is made and takes them back when it is let go, as an allocator would; what an operation needs inside is not seen.

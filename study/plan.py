@@ -78,7 +78,9 @@ def _planned(run: Run, done: set[str], results: Path | str) -> RunPlan:
     fitted = _learns(run)
     trained = step.trained if fitted else 0
     memory = step.memory if fitted else step.alone
-    return RunPlan(run, step.parameters * members, trained * members, memory, work, 4 * KEPT * trained * members, finished)
+    return RunPlan(
+        run, step.parameters * members, trained * members, memory, work, 4 * KEPT * trained * members, finished
+    )
 
 
 # ---- the networks
@@ -191,7 +193,11 @@ def _pieces(run: Run, step: Footprint | None, precision: str) -> Iterator[tuple[
         yield run.hash, precision, found
     elif isinstance(model, BedsSettings):
         for member in range(model.members):
-            yield f"member {member} {run.seed} {model.channels} {settings} {getattr(run, 'fraction', '')}", precision, fit
+            yield (
+                f"member {member} {run.seed} {model.channels} {settings} {getattr(run, 'fraction', '')}",
+                precision,
+                fit,
+            )
         yield run.hash, precision, found * model.members * (1 + model.templates)
     else:
         yield run.hash, precision, fit + found

@@ -107,7 +107,8 @@ def reproduce(command: str, records: Sequence[Mapping[str, Any]]) -> str:
     machines = sorted({f"{r['environment']['device_name']}, {r['environment']['threads']} thread(s)" for r in records})
     time = f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.0f} minutes"
     warning = f"{REHEARSAL}\n" if any(r.get("config", {}).get("profile") == "rehearsal" for r in records) else ""
-    return f"{warning}`{command}`\n{len(records)} runs, {time} of training and prediction in all, on {'; '.join(machines)}."
+    spent = f"{len(records)} runs, {time} of training and prediction in all, on {'; '.join(machines)}."
+    return f"{warning}`{command}`\n{spent}"
 
 
 # ---- figures and tables

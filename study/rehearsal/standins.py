@@ -36,7 +36,11 @@ IMAGES = {"train": 4, "val": 1, "test": 2}  # four: 0.5 % of fewer is no crop
 SIDE = 1000  # px, as in MoNuSeg
 NUCLEI = 60  # outlined per image at most: enough to learn from, and few boxes to answer
 ARCHIVES = {
-    "monuseg-train": (("train", "val"), "MoNuSeg 2018 Training Data/Tissue Images", "MoNuSeg 2018 Training Data/Annotations"),
+    "monuseg-train": (
+        ("train", "val"),
+        "MoNuSeg 2018 Training Data/Tissue Images",
+        "MoNuSeg 2018 Training Data/Annotations",
+    ),
     "monuseg-test": (("test",), "MoNuSegTestData", "MoNuSegTestData"),
 }
 
@@ -80,7 +84,7 @@ def monuseg(path: Path, wanted: list[tuple[str, str]], images: str, outlines: st
     if path.is_file():
         return
     with replacing(path) as unfinished, zipfile.ZipFile(unfinished, "w") as archive:
-        for split, name in wanted:
+        for _, name in wanted:
             case = simulate.tile(int(hashlib.sha256(name.encode()).hexdigest()[:6], 16), SIDE)
             content = path.with_name(f"{name}.tif")
             tifffile.imwrite(content, case.image, compression="zlib")

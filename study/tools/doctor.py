@@ -143,7 +143,9 @@ def lacks(name: str) -> Iterator[Lack]:
         return
     kinds = {run.model.kind for run in runs}
     wanted = {weights for run in runs for weights in named_weights(run)}
-    yield from (Lack(f"checkpoint {each}", f"allinsam data fetch {each}") for each in sorted(wanted) if not is_here(each))
+    yield from (
+        Lack(f"checkpoint {each}", f"allinsam data fetch {each}") for each in sorted(wanted) if not is_here(each)
+    )
     settings = {run.data.model_dump_json(): run.data for run in runs if hasattr(run, "data")}
     for each in settings.values():
         try:

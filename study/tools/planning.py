@@ -69,19 +69,24 @@ def _print(profile: str, plans: list[RunPlan], card: str, cards: dict[str, Any])
 
     given = planning.assumptions()
     typer.echo(f"profile {profile}: hours on {card}, memory of a training step as counted\n")
-    typer.echo(f"{'method':13} {'':30} {'runs':>4} {'done':>4} {'parameters':>13} {'trained':>13} {'GB':>6} {'hours':>8}")
+    typer.echo(
+        f"{'method':13} {'':30} {'runs':>4} {'done':>4} {'parameters':>13} {'trained':>13} {'GB':>6} {'hours':>8}"
+    )
     for _, group in groupby(plans, key=lambda each: tuple(v for k, v in _point(each).items() if k != "seed")):
         line = _line(list(group), cards[card])
-        text = "{method:13} {point:30} {runs:4} {finished:4} {parameters:13,} {trained:13,} {memory_gb:6.1f} {hours:8.1f}"
+        text = (
+            "{method:13} {point:30} {runs:4} {finished:4} {parameters:13,} {trained:13,} {memory_gb:6.1f} {hours:8.1f}"
+        )
         typer.echo(text.format(**line))
     disk = sum(each.disk for each in plans if not each.finished) / 1e9 + given["data_gb"]
     disk += 4 * sum({_weights(each): each.parameters for each in plans if _weights(each)}.values()) / 1e9
-    typer.echo(f"\nin all: {len(plans)} runs, {sum(each.finished for each in plans)} finished; about {disk:.0f} GB of disk")
+    typer.echo(
+        f"\nin all: {len(plans)} runs, {sum(each.finished for each in plans)} finished; about {disk:.0f} GB of disk"
+    )
     for each in planning.on_cards(plans):
         fits = "" if each.fits else "  too small for some runs, see below"
-        typer.echo(
-            f"  {each.card:12} {each.hours:8.0f} h  {each.kwh:7.0f} kWh  {each.co2_kg:6.0f} kg CO2  {each.usd:7.0f} USD{fits}"
-        )
+        cost = f"{each.kwh:7.0f} kWh  {each.co2_kg:6.0f} kg CO2  {each.usd:7.0f} USD"
+        typer.echo(f"  {each.card:12} {each.hours:8.0f} h  {cost}{fits}")
     for name, about in cards.items():
         tight = {each.run.method: each for each in plans if not each.finished and each.memory > planning.room(about)}
         for method, each in tight.items():

@@ -19,7 +19,10 @@ def profile(**methods: object) -> Profile:
             "name": "mine",
             "about": "for tests",
             "axes": {"label": ["complete"], "fraction": [1.0], "seed": [0]},
-            "common": {"train": {"steps": 10, "batch_size": 2, "validate_every": 5}, "window": {"field": 500, "size": 64, "overlap": 0}},
+            "common": {
+                "train": {"steps": 10, "batch_size": 2, "validate_every": 5},
+                "window": {"field": 500, "size": 64, "overlap": 0},
+            },
             "methods": methods,
         }
     )

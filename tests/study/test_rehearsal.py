@@ -80,7 +80,9 @@ def test_stand_ins_have_the_form_of_what_is_published(tmp_path: Path, monkeypatc
     for name in ("MoNuSeg 2018 Training Data", "MoNuSegTestData"):
         inside = tmp_path / "data" / "monuseg" / name
         inside.parent.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["python3", "-m", "zipfile", "-e", tmp_path / "mirror" / f"{name}.zip", inside.parent], check=True)
+        subprocess.run(
+            ["python3", "-m", "zipfile", "-e", tmp_path / "mirror" / f"{name}.zip", inside.parent], check=True
+        )
     for split in ("train", "val", "test"):
         (case,) = monuseg.load(tmp_path / "data", split, "strict")
         assert case.image.shape == (128, 128, 3)
