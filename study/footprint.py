@@ -79,7 +79,7 @@ def footprint(
     with torch.device("meta"):
         network = build()
     with FakeTensorMode(allow_non_fake_inputs=True):
-        network.to_empty(device="cpu")
+        _materialise(network)
         image, truth = torch.rand(batch, 3, size, size), torch.zeros(batch, 1, size, size)
         own = sum(tensor.untyped_storage().nbytes() for tensor in network.state_dict().values())
         sizes = [(p.numel(), p.requires_grad) for p in network.parameters()]
@@ -102,3 +102,15 @@ def footprint(
         memory=own + moments + ledger.peak,
         alone=own + alone.peak,
     )
+
+
+def _materialise(network: nn.Module) -> None:
+    """Put a fake tensor of the processor in place of every tensor of the meta device: autocast knows those alone."""
+    for module in network.modules():
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                fresh = torch.empty(parameter.shape, dtype=parameter.dtype)
+                module._parameters[name] = nn.Parameter(fresh, requires_grad=parameter.requires_grad)
+        for name, buffer in module._buffers.items():
+            if buffer is not None:
+                module._buffers[name] = torch.empty(buffer.shape, dtype=buffer.dtype)

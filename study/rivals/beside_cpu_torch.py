@@ -14,7 +14,7 @@ _DECLARED: list[torch.library.Library] = []  # operators live as long as their l
 def ensure_torchvision() -> None:
     """Import torchvision if it is installed; where its operators are not there, declare the two that it asks for.
 
-    Neither is called by a text encoder. Without this, importing BERT ends in "operator torchvision::nms does not exist".
+    No text encoder calls them. Without this, importing BERT ends in "operator torchvision::nms does not exist".
     """
     if find_spec("torchvision") is None or "torchvision" in sys.modules:
         return
