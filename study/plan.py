@@ -20,7 +20,7 @@ from torch import nn
 from allinsam_core.annotation import sam
 from allinsam_core.learning.method import WindowSettings
 from study import records, strict_yaml
-from study.allinsam import SamSettings
+from study.allinsam import MoclUNetSettings, SamSettings
 from study.config import AnnotatorSettings, Run, RunConfig
 from study.footprint import Footprint, footprint
 from study.grid import Profile
@@ -96,6 +96,8 @@ def network_of(model: Any) -> Callable[[], nn.Module] | None:
         return _nnunet
     if isinstance(model, LViTSettings):
         return lambda: Wordless(model)
+    if isinstance(model, MoclUNetSettings):
+        return lambda: OneTask(model)
     return model.initial if isinstance(model, NetworkSettings) else None
 
 
@@ -108,6 +110,18 @@ class Wordless(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         return self.lvit.segment(image, torch.zeros(len(image), TOKENS, EMBEDDING))
+
+
+class OneTask(nn.Module):
+    """MOCL's residual U-Net for its one cell type, whose number it would look at; foreground logits only."""
+
+    def __init__(self, settings: MoclUNetSettings) -> None:
+        super().__init__()
+        self.unet = settings.initial()
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        self.unet._one_hot = lambda task, batch, device: torch.ones(batch, 1)  # type: ignore[method-assign]
+        return self.unet(image)[0][:, 1:]
 
 
 def _nnunet() -> nn.Module:

@@ -307,3 +307,20 @@ def test_a_dotted_axis_says_its_values() -> None:
         profile.run("none", "dsb2018", 0.2, 0)
     with pytest.raises(SettingsError, match=r"noise\.rate is 1\.2, expected less than or equal to 1"):
         profile.run("none", "simulated", 1.2, 0)
+
+
+def test_a_profile_is_laid_over_the_one_that_it_is_like() -> None:
+    paper, small = study.profile("paper"), study.profile("paper-b")
+    assert small.points() == paper.points()
+    ours, theirs = (each.run("allinsam", "weak", 1.0, 2023).model_dump() for each in (small, paper))
+    assert (ours["model"]["name"], ours["model"]["checkpointing"], ours["train"]["precision"]) == ("vit_b", True, "bf16")
+    assert "checkpointing" not in theirs["model"] or theirs["model"]["checkpointing"] is None
+    assert ours["annotator"]["weights"] == ours["model"]["weights"] == "sam-vit-b"
+    assert ours["window"] == theirs["window"]
+    assert ours["train"]["steps"] == theirs["train"]["steps"]
+
+
+def test_a_profile_like_none_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("name: mine\nabout: x\nlike: papr\n")
+    with pytest.raises(SettingsError, match=r"mine\.yaml: is like 'papr'; did you mean 'paper"):
+        study.profile(tmp_path / "mine.yaml")
