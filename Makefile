@@ -2,12 +2,15 @@
 PYTHON ?= python3
 VENV ?= .venv
 PROFILE ?= smoke
+RESULTS ?= results
+WORK ?= work
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # nnU-Net, and BERT for LViT, are extras, installed for the profiles that run them
 NNUNET := $(VENV)/.nnunet
 BERT := $(VENV)/.bert
-runs = $(shell grep -s '$(1)' study/profiles/$(PROFILE).yaml)
+FILES = $(patsubst %,study/profiles/%.yaml,$(PROFILE) $(shell sed -n 's/^like: //p' study/profiles/$(PROFILE).yaml 2>/dev/null))
+runs = $(shell grep -s '$(1)' $(FILES))
 EXTRA := $(if $(call runs,kind: nnunet),$(NNUNET)) $(if $(call runs,encoder: bert),$(BERT))
 # the smoke study's runs belong to the code that made them: after an update they are done again
 SMOKE := results/smoke/.code
@@ -17,7 +20,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help book pages study study-table1 test lint lab serve lock clean
+.PHONY: help environment book pages study study-table1 tables rehearse test lint lab serve lock clean
 
 help: ## This list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## /  make \1\t/' | expand -t 18
@@ -31,6 +34,8 @@ $(STAMP): pyproject.toml constraints.txt
 $(NNUNET) $(BERT): $(VENV)/.%: $(STAMP)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[$*]"
 	@touch $@
+
+environment: $(STAMP) $(EXTRA) ## Install only, with what a profile needs: make environment PROFILE=paper
 
 book: $(STAMP) ## Install, run the smoke study, build the book
 	@code=$$(git rev-parse HEAD:allinsam_core HEAD:study 2>/dev/null || echo unknown); \
@@ -48,12 +53,19 @@ pages: $(STAMP) ## Build the book from the results that are there
 	jupyter-book build book -W -n --keep-going
 	allinsam book check book/_build/html
 
-study: $(STAMP) $(EXTRA) ## Run a whole profile, resumable: make study PROFILE=smoke|choice|mini|labels|ablation|draws|longer|threshold|paper
+study: $(STAMP) $(EXTRA) ## Run a whole profile, resumable: make study PROFILE=smoke|choice|mini|labels|ablation|draws|longer|threshold|paper|paper-b|paper-l
 	@snakemake --unlock -s workflow/Snakefile --config profile=$(PROFILE) >/dev/null 2>&1 || true
-	snakemake -s workflow/Snakefile --profile workflow/profiles/local --config profile=$(PROFILE)
+	snakemake -s workflow/Snakefile --profile workflow/profiles/local --config profile=$(PROFILE) results=$(RESULTS) work=$(WORK) $(if $(THREADS),threads=$(THREADS))
 
 study-table1: $(STAMP) ## The molecular arm (Table 1), resumable: make study-table1 PROFILE=smoke|mini|paper
-	python -m study.tools.notebook run notebooks/molecular.ipynb work/$(PROFILE)/molecular.ipynb -p profile=$(PROFILE)
+	python -m study.tools.notebook run notebooks/molecular.ipynb $(WORK)/$(PROFILE)/molecular.ipynb -p profile=$(PROFILE) -p results=$(RESULTS) -p work=$(abspath $(WORK))
+
+tables: $(STAMP) ## Tables 1 to 3 of any profile's results, as notebooks in work/PROFILE: make tables PROFILE=paper
+	for table in table1 table2 table3; do \
+	  python -m study.tools.notebook run notebooks/$$table.ipynb $(WORK)/$(PROFILE)/$$table.ipynb -p profile=$(PROFILE) -p results=$(RESULTS) || exit; done
+
+rehearse: $(STAMP) $(NNUNET) $(BERT) ## The published setting with stand-ins, command by command, on a CPU; resumable
+	python -m study.rehearsal
 
 test: $(STAMP) ## Run the tests
 	pytest

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Literal, cast
 
 from pydantic import Field
@@ -13,6 +12,7 @@ from allinsam_core.learning.method import NetworkMethod
 from allinsam_core.refinement.corrective import CorrectiveSettings, EmbeddingSam
 from allinsam_core.refinement.method import CorrectiveMethod
 from allinsam_core.refinement.network import MoclUNet
+from study import checkpoints
 from study.methods import NetworkSettings, outputs_of, shared
 
 if TYPE_CHECKING:
@@ -22,7 +22,11 @@ SamName = Literal["mini", "mini2", "vit_b", "vit_l", "vit_h"]
 
 
 class SamSettings(NetworkSettings):
-    """All-in-SAM and its relatives. weights: "shipped" is our mini-SAM, "random" none, else a checkpoint's path."""
+    """All-in-SAM and its relatives.
+
+    weights: "shipped" is our mini-SAM, "random" none, else a checkpoint by its name in the manifest or its path.
+    depth: only so many blocks of the encoder, for checkpoints that have no more. checkpointing: see `AdaptedSam`.
+    """
 
     kind: Literal["sam"] = "sam"
     name: SamName = "mini"
@@ -33,12 +37,14 @@ class SamSettings(NetworkSettings):
     as_released: bool = False
     trainable: Literal["adapter", "everything"] = "adapter"
     scrambled: bool | None = Field(default=None, exclude_if=lambda value: value is None)  # None: as `as_released`
+    depth: int | None = Field(default=None, gt=0, exclude_if=lambda value: value is None)  # None: all blocks
+    checkpointing: bool | None = Field(default=None, exclude_if=lambda value: value is None)  # None: no
 
     def initial(self, outputs: int = 1) -> AdaptedSam:
         if self.weights == "random":
-            base = sam.initialised(sam.build(self.name))
+            base = sam.initialised(sam.build(self.name, depth=self.depth))
         else:
-            base = sam.build(self.name, sam.weights_file(self.weights))
+            base = sam.build(self.name, checkpoints.file(self.weights), self.depth)
         return AdaptedSam(
             base,
             placement=self.placement,
@@ -48,6 +54,7 @@ class SamSettings(NetworkSettings):
             trainable=self.trainable,
             instance_maps=outputs > 1,
             scrambled=self.scrambled,
+            checkpointing=bool(self.checkpointing),
         )
 
     def build(self, run: Run, device: str) -> NetworkMethod:
@@ -57,7 +64,7 @@ class SamSettings(NetworkSettings):
         return CorrectiveMethod(EmbeddingSam(network), **shared(run, device), corrective=run.corrective)
 
     def base_weights(self) -> str:
-        return file_checksum(self.weights)
+        return checkpoints.sha256(self.weights)
 
 
 class MoclUNetSettings(NetworkSettings):
@@ -72,11 +79,3 @@ class MoclUNetSettings(NetworkSettings):
     def build(self, run: Run, device: str) -> CorrectiveMethod:
         corrective = run.corrective or CorrectiveSettings(variant="none")
         return CorrectiveMethod(self.network(run.seed, outputs_of(run)), **shared(run, device), corrective=corrective)
-
-
-def file_checksum(weights: str) -> str:
-    """sha256 of the file that `weights` means ("shipped", else a path); "" for "random"."""
-    if weights == "random":
-        return ""
-    with sam.weights_file(weights).open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()

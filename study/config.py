@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from allinsam_core.annotation import sam
 from allinsam_core.annotation.weak import WeakSettings
 from allinsam_core.learning.augment import AugmentSettings
 from allinsam_core.learning.instances import InstanceSettings
@@ -16,8 +17,8 @@ from allinsam_core.learning.method import WindowSettings
 from allinsam_core.learning.train import TrainSettings
 from allinsam_core.refinement.corrective import CorrectiveSettings
 from allinsam_core.settings import Settings, SettingsError, later, nearest
-from study import records
-from study.allinsam import SamName, file_checksum
+from study import checkpoints, records
+from study.allinsam import SamName
 from study.data import DataSettings
 from study.methods import Model
 from study.simulation.corrupt import NoiseLaw
@@ -37,10 +38,15 @@ class AnnotatorSettings(Settings):
     weights: str = "shipped"
     sha256: str = ""  # of the weights' file, so that other weights are another run; see `filled`
     boxes: WeakSettings = WeakSettings()
+    depth: int | None = later(gt=0)  # as of `SamSettings`
+
+    def build(self) -> sam.Sam | None:
+        """The SAM, with its weights; None for the ellipse. Raises FileNotFoundError where they are not here."""
+        return None if self.name == "ellipse" else sam.build(self.name, checkpoints.file(self.weights), self.depth)
 
     def filled(self) -> AnnotatorSettings:
         """With the checksum of the weights as they are on this machine."""
-        return self.model_copy(update={"sha256": "" if self.name == "ellipse" else file_checksum(self.weights)})
+        return self.model_copy(update={"sha256": "" if self.name == "ellipse" else checkpoints.sha256(self.weights)})
 
 
 class NoiseSettings(Settings):

@@ -26,6 +26,8 @@ Axis = tuple[Any, ...] | dict[str, dict[str, Any]]
 class Profile(Settings):
     """What a study consists of. The profiles of this study are files of `study/profiles`.
 
+    A file may say `like: paper`: it is then laid over that profile, level by level.
+
     kind: which configuration its runs have. axes: a field of the configuration (with points where it lies deeper, as in
     noise.rate) and its values, or its values with the settings that come with each. common: settings of every run.
     methods: the settings of each; like: another method, whose settings lie below its own; axes: fewer or other values.
@@ -150,10 +152,20 @@ def profile(name: str | Path) -> Profile:
 
 
 def _read(file: Path) -> Profile:
+    return validated(Profile, _content(file), str(file))
+
+
+def _content(file: Path, above: tuple[str, ...] = ()) -> dict[str, Any]:
+    """What a profile's file says, laid over what it is like. above: the profiles that are like this one."""
     content = strict_yaml.read(file)
     if not isinstance(content, dict):
         raise SettingsError(f"{file}: holds {type(content).__name__}, expected name, about, axes, common and methods")
-    return validated(Profile, content, str(file))
+    like = content.pop("like", None)
+    if like is None:
+        return content
+    if like not in names() or like in above:
+        raise SettingsError(f"{file}: is like {like!r}; {nearest(like, [n for n in names() if n not in above])}")
+    return merged(_content(Path(str(files("study"))) / "profiles" / f"{like}.yaml", (*above, like)), content)
 
 
 def merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:

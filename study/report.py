@@ -27,6 +27,7 @@ from myst_nb import glue
 from allinsam_core.metrics.stats import Interval
 from study.results import NotRun
 
+REHEARSAL = "Rehearsal with stand-ins: numbers mean nothing."
 WIDTH = 5.2  # inches of a figure: legible on a phone
 
 
@@ -105,7 +106,9 @@ def reproduce(command: str, records: Sequence[Mapping[str, Any]]) -> str:
     hours = sum(r["fit_seconds"] + r["predict_seconds"] for r in records) / 3600
     machines = sorted({f"{r['environment']['device_name']}, {r['environment']['threads']} thread(s)" for r in records})
     time = f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.0f} minutes"
-    return f"`{command}`\n{len(records)} runs, {time} of training and prediction in all, on {'; '.join(machines)}."
+    warning = f"{REHEARSAL}\n" if any(r.get("config", {}).get("profile") == "rehearsal" for r in records) else ""
+    spent = f"{len(records)} runs, {time} of training and prediction in all, on {'; '.join(machines)}."
+    return f"{warning}`{command}`\n{spent}"
 
 
 # ---- figures and tables
@@ -172,7 +175,8 @@ def table(key: str, frame: pd.DataFrame, data: pd.DataFrame | None = None, text:
     foot = f'<a download="{key}.csv" href="data:text/csv;charset=utf-8,{quote(csv)}">Download as CSV</a>'
     if again:
         foot += f"<details><summary>Reproduce this table</summary>{_markup(again)}</details>"
-    markup = f'<div class="wide-table" tabindex="0">{body}</div><div class="table-foot">{foot}</div>'
+    warning = f"<p><b>{REHEARSAL}</b></p>" if REHEARSAL in again else ""
+    markup = f'{warning}<div class="wide-table" tabindex="0">{body}</div><div class="table-foot">{foot}</div>'
     glue(key, _Shown(markup.replace("\n", " "), f"table {key}"))
 
 

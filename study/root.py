@@ -10,6 +10,7 @@ import pooch
 from allinsam_core.data.errors import MissingData
 
 VARIABLE = "ALLINSAM_DATA"
+CACHE = "ALLINSAM_CACHE"
 CHECKOUT = Path(__file__).resolve().parents[1]
 
 
@@ -33,6 +34,16 @@ def data_root() -> Path:
         return resolved(named)
     beside = CHECKOUT.parent / "shared" / "data"
     return beside if beside.is_dir() else Path(pooch.os_cache("allinsam"))
+
+
+def download_root(checkpoint: bool) -> Path:
+    """The folder below which `allinsam data fetch` puts a file and everyone looks for it.
+
+    For a checkpoint the environment variable ALLINSAM_CACHE may name another place than the data folder: a large disk,
+    or a folder that many users share.
+    """
+    named = os.environ.get(CACHE) if checkpoint else None
+    return resolved(named) if named else data_root()
 
 
 def dataset_folder(root: Path, name: str) -> Path:

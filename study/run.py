@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from allinsam_core.annotation import sam
 from allinsam_core.annotation.weak import weak_cases
 from allinsam_core.data.case import Case, Split
 from allinsam_core.learning.instances import InstanceSettings
@@ -163,8 +162,7 @@ def annotated(config: RunConfig, images: list[Case], cache: Path) -> list[Case]:
     if config.annotator is None:
         return images
     asked = config.annotator
-    annotator = None if asked.name == "ellipse" else sam.build(asked.name, sam.weights_file(asked.weights))
-    return [weak.case for weak in weak_cases(images, annotator, asked.boxes, cache)]
+    return [weak.case for weak in weak_cases(images, asked.build(), asked.boxes, cache)]
 
 
 def agreement(labelled: Sequence[Case], truth: Sequence[Case]) -> float:

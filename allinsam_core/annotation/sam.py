@@ -22,7 +22,7 @@ from torch import nn
 from allinsam_core import _segment_anything
 
 _segment_anything.ensure()
-from segment_anything.build_sam import sam_model_registry  # noqa: E402
+from segment_anything.build_sam import _build_sam, sam_model_registry  # noqa: E402
 from segment_anything.modeling import (  # noqa: E402
     ImageEncoderViT,
     MaskDecoder,
@@ -37,6 +37,7 @@ from segment_anything.modeling.prompt_encoder import PositionEmbeddingRandom as 
 
 from allinsam_core.annotation.hybrid import ConvStem, FineUpscaling  # noqa: E402
 
+GEOMETRY = {"vit_b": (768, 12), "vit_l": (1024, 16), "vit_h": (1280, 16)}  # Meta's: width, heads
 MODELS = ("mini", "mini2", "vit_b", "vit_l", "vit_h")
 REDUCTION = {"mini": 8, "mini2": 8, "vit_b": 32, "vit_l": 32, "vit_h": 32}  # the adapter's bottleneck is D // this
 MINI_MASK_THRESHOLD = -1.0  # logit: masks of tight boxes are then as large as the nuclei, see `allinsam mask-threshold`
@@ -108,16 +109,22 @@ def _build_mini(geometry: MiniGeometry | None = None) -> Sam:
     return sam.eval()
 
 
-def build(name: str, checkpoint: Path | str | None = None) -> Sam:
+def build(name: str, checkpoint: Path | str | None = None, depth: int | None = None) -> Sam:
     """A SAM in evaluation mode, on the CPU unless a `torch.device` context says otherwise.
 
     name: one of `MODELS`. checkpoint: a `.pth` of Meta's release or a `.safetensors`; None leaves the
-    initial random weights (`load_mini` loads those that ship with the package).
+    initial random weights (`load_mini` loads those that ship with the package). depth: of one of Meta's, only so many
+    blocks, the last of them with global attention; None: all.
     Raises ValueError for an unknown name, a wrong or a broken checkpoint, FileNotFoundError for a missing one.
     """
     if name not in MODELS:
         raise ValueError(f"unknown SAM {name!r}; expected one of {', '.join(MODELS)}")
-    sam = _build_mini(MINIS[name]) if name in MINIS else sam_model_registry[name]()
+    if depth is None:
+        sam = _build_mini(MINIS[name]) if name in MINIS else sam_model_registry[name]()
+    elif name in GEOMETRY:
+        sam = _build_sam(GEOMETRY[name][0], depth, GEOMETRY[name][1], [depth - 1])
+    else:
+        raise ValueError(f"depth is {depth} for {name}, which has one depth; leave it out")
     if checkpoint is not None:
         load_strictly(sam, read_weights(Path(checkpoint)), Path(checkpoint), name)
     return sam.eval()

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from allinsam_core.data.errors import DataError, MissingData
 from allinsam_core.settings import SettingsError, validated
 from study import strict_yaml
+from study.root import download_root
 
 VARIABLE = "ALLINSAM_MANIFEST"
 FILE = "data_manifest.yaml"
@@ -54,6 +55,11 @@ class Artefact(_Frozen):
     def folder(self) -> str:
         """Where under the data root it belongs: its dataset's folder, or `checkpoints`."""
         return self.dataset or "checkpoints"
+
+    def path(self, root: Path | None = None) -> Path:
+        """Where the file belongs: <root>/<folder>/<file>. root None: `download_root`."""
+        base = download_root(self.kind == "checkpoint") if root is None else root
+        return base / self.folder / self.file
 
     @model_validator(mode="after")
     def _one_origin(self) -> Artefact:

@@ -44,7 +44,7 @@ _XML: Mapping[str, tuple[str, ...]] = {
     "train": ("train/annotations", "MoNuSeg 2018 Training Data/Annotations"),
     "test": ("test/annotations", "MoNuSegTestData"),
 }
-_CHECKSUMS = Path(__file__).with_name("monuseg_pixels_sha256.csv")
+CHECKSUMS = "monuseg_pixels_sha256.csv"  # here; a manifest of one's own may have its own beside it
 
 
 def names(split: Split) -> list[str]:
@@ -172,10 +172,15 @@ def _truth(folder: Path, name: str, split: Split, shape: tuple[int, ...]) -> np.
     return aperio.rasterise(aperio.read(xml), (height, width))
 
 
-@lru_cache(maxsize=1)
 def _official() -> dict[str, str]:
     """Case name by sha256 of the RGB bytes (uint8, row-major, H × W × 3): the official 30 + 14 and the later 7."""
-    with _CHECKSUMS.open(newline="", encoding="utf-8") as file:
+    beside = manifest.path().with_name(CHECKSUMS)
+    return _read_checksums(beside if beside.is_file() else Path(__file__).with_name(CHECKSUMS))
+
+
+@lru_cache(maxsize=2)
+def _read_checksums(path: Path) -> dict[str, str]:
+    with path.open(newline="", encoding="utf-8") as file:
         return {row["sha256_of_rgb_bytes"]: row["case"] for row in csv.DictReader(file)}
 
 

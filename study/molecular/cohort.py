@@ -18,7 +18,6 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from allinsam_core.annotation import sam
 from allinsam_core.annotation.weak import weak_cases
 from allinsam_core.data.case import Case, Split
 from allinsam_core.data.errors import DataError
@@ -202,5 +201,4 @@ def labels(config: MolecularConfig, patches: Sequence[Patch], cache: Path) -> li
 
 def from_boxes(cases: Sequence[Case], settings: AnnotatorSettings, cache: Path | None) -> list[Case]:
     """SAM's masks of the boxes around the cases' instances; cached by content."""
-    model = sam.build(settings.name, sam.weights_file(settings.weights))
-    return [weak.case for weak in weak_cases(cases, model, settings.boxes, cache)]
+    return [weak.case for weak in weak_cases(cases, settings.build(), settings.boxes, cache)]

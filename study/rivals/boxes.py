@@ -16,7 +16,8 @@ from allinsam_core.annotation import sam as sams
 from allinsam_core.annotation.merge import merge
 from allinsam_core.annotation.predict import BoxAnnotator, default_field, inscribed
 from allinsam_core.learning.method import BoxPrompted
-from study.allinsam import SamName, file_checksum
+from study import checkpoints
+from study.allinsam import SamName
 from study.methods import MethodSettings
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class BoxesSettings(MethodSettings):
         return Boxes(self)
 
     def base_weights(self) -> str:
-        return file_checksum(self.weights)
+        return checkpoints.sha256(self.weights)
 
 
 class EllipseSettings(MethodSettings):
@@ -52,7 +53,7 @@ class Boxes(BoxPrompted):
 
     def __init__(self, settings: BoxesSettings, model: sams.Sam | None = None) -> None:
         self.settings = settings
-        self.model = model or sams.build(settings.name, sams.weights_file(settings.weights))
+        self.model = model or sams.build(settings.name, checkpoints.file(settings.weights))
 
     @property
     def network(self) -> nn.Module:

@@ -16,6 +16,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from study.rivals.beside_cpu_torch import ensure_torchvision
+
 TOKENS, EMBEDDING = 10, 768
 CONTRAST = 1.25  # a region is "denser" from this many times the picture's density
 ROWS, COLUMNS = ("upper ", "", "lower "), ("left", "", "right")
@@ -73,6 +75,7 @@ def contextual(words: tuple[str, ...]) -> torch.Tensor:
 @cache
 def pretrained() -> tuple[Any, Any]:
     """BERT's tokenizer and network at `REVISION`, from the local cache or, at first use, from Hugging Face."""
+    ensure_torchvision()
     try:
         from transformers import AutoModel, AutoTokenizer
     except ImportError as error:

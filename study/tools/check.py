@@ -45,21 +45,21 @@ def check(name: str | None = None, root: Path | None = None) -> list[Report]:
 
     Raises DataError for an unknown name; whatever is wrong with the data is in the reports.
     """
-    root = data_root() if root is None else root
+    folder = data_root() if root is None else root
     study = manifest.load()
     if name is not None:
-        return [_dataset(name, root) if name in study.datasets else _file(name, root)]
+        return [_dataset(name, folder) if name in study.datasets else _file(name, root)]
     downloads = [
         key
         for key, artefact in study.artefacts.items()
-        if key not in study.datasets and (artefact.dataset is None or fetch.file_path(artefact, root).is_file())
+        if key not in study.datasets and (artefact.dataset is None or artefact.path(root).is_file())
     ]
-    return [_dataset(key, root) for key in study.datasets] + [_file(key, root) for key in downloads]
+    return [_dataset(key, folder) for key in study.datasets] + [_file(key, root) for key in downloads]
 
 
-def _file(name: str, root: Path) -> Report:
+def _file(name: str, root: Path | None) -> Report:
     [(_, artefact)] = fetch.select(name)
-    path = fetch.file_path(artefact, root)
+    path = artefact.path(root)
     if not path.is_file():
         return Report(name=name, where=str(path), status="absent")
     known = fetch.noted_path(path).is_file()

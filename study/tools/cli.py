@@ -17,6 +17,11 @@ ELSEWHERE = {
     "book": ("study.tools.book:app", "The book: what it substitutes, and checks of the built pages."),
     "results": ("study.tools.results:app", "Committed rows and run records."),
     "notebook": ("study.tools.notebook:app", "Run the study's notebooks."),
+    "doctor": (
+        "study.tools.doctor:doctor",
+        "What is here, and what each profile still lacks, with the command that brings it.",
+    ),
+    "plan": ("study.tools.planning:plan", "Memory, GPU hours, disk, money and energy of a profile, before it is run."),
     "annotate": (
         "study.tools.annotate:annotate",
         "Turn boxes into nuclei with SAM: instance map, GeoJSON, ImageJ ROIs, provenance table and a picture.",

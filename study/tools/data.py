@@ -13,7 +13,7 @@ import typer
 from allinsam_core.data.errors import DataError
 from study.datasets import manifest
 from study.molecular import inhouse
-from study.root import data_root
+from study.root import data_root, download_root
 from study.tools import check as checking
 from study.tools import fetch as fetching
 from study.tools import notices
@@ -33,10 +33,10 @@ def _plain_errors() -> Iterator[None]:
         raise typer.Exit(1) from error
 
 
-def _here(artefact: manifest.Artefact, root: Path) -> str | None:
-    if fetching.file_path(artefact, root).is_file():
+def _here(artefact: manifest.Artefact, root: Path | None) -> str | None:
+    if artefact.path(root).is_file():
         return "file here"
-    return "dataset here" if artefact.dataset and (root / artefact.dataset).is_dir() else None
+    return "dataset here" if artefact.dataset and artefact.path(root).parent.is_dir() else None
 
 
 @app.command("list")
@@ -45,13 +45,14 @@ def list_(as_json: Json = False, root: Root = None) -> None:
     with _plain_errors():
         folder = root or data_root()
         rows = [
-            artefact.model_dump() | {"name": name, "source": artefact.source, "here": _here(artefact, folder)}
+            artefact.model_dump() | {"name": name, "source": artefact.source, "here": _here(artefact, root)}
             for name, artefact in manifest.load().artefacts.items()
         ]
     if as_json:
         typer.echo(json.dumps({"root": str(folder), "artefacts": rows}, indent=2))
         return
     typer.echo(f"data folder: {folder}")
+    typer.echo(f"checkpoints: {(root or download_root(checkpoint=True)) / 'checkpoints'}")
     for row in rows:
         size = f"{row['bytes'] / 1e6:,.0f} MB" if row["bytes"] else "size unknown"
         terms = row["licence"] + (", non-commercial" if row["non_commercial"] else "")

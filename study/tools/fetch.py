@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import glob
 import hashlib
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
-import pooch
 import requests
 from filelock import FileLock
 
@@ -17,9 +17,11 @@ from allinsam_core.atomic import replacing
 from allinsam_core.data.errors import DataError, MissingData
 from study.datasets import manifest
 from study.datasets.manifest import Artefact
-from study.root import data_root
+from study.root import CACHE, VARIABLE
 from study.tools import archive
+from study.tools.download import WrongFile, download
 
+MIRROR = "ALLINSAM_MIRROR"
 log = logging.getLogger(__name__)
 
 
@@ -39,9 +41,9 @@ def fetch(
     A file that is there with the right checksum is not downloaded again, an unpacked archive not unpacked again.
     Files and folders get their names by one rename after they are verified, so a wrong checksum, an interruption or
     a full disk leaves nothing that looks complete. offline: download nothing, but verify and unpack what is there.
+    root None: the data folder, for checkpoints ALLINSAM_CACHE if that is set (`study.root.download_root`).
     Raises LicenceNotAccepted, MissingData (offline, naming the file to put and where) or DataError.
     """
-    root = data_root() if root is None else root
     return [_fetch_one(found, artefact, root, accept_licence, offline, progressbar) for found, artefact in select(name)]
 
 
@@ -55,14 +57,9 @@ def select(name: str) -> list[tuple[str, Artefact]]:
     raise DataError(f"{manifest.path().name}: nothing is called {name!r}; expected one of {', '.join(study.artefacts)}")
 
 
-def file_path(artefact: Artefact, root: Path) -> Path:
-    """Where the downloaded file belongs: <root>/<dataset or checkpoints>/<file>."""
-    return root / artefact.folder / artefact.file
-
-
-def unpacked_path(artefact: Artefact, root: Path) -> Path:
+def unpacked_path(artefact: Artefact, root: Path | None = None) -> Path:
     """Where an archive is unpacked: beside the file, without its ending."""
-    return file_path(artefact, root).with_suffix("")
+    return artefact.path(root).with_suffix("")
 
 
 def file_trouble(artefact: Artefact, path: Path) -> str | None:
@@ -113,14 +110,14 @@ def kind_trouble(artefact: Artefact, path: Path) -> str | None:
 
 
 def _fetch_one(
-    name: str, artefact: Artefact, root: Path, accept_licence: bool, offline: bool, progressbar: bool
+    name: str, artefact: Artefact, root: Path | None, accept_licence: bool, offline: bool, progressbar: bool
 ) -> Path:
     if artefact.non_commercial and not accept_licence:
         raise LicenceNotAccepted(
             f"{name}: licence {artefact.licence}, not for commercial use; read it at {artefact.homepage} and "
             "repeat with --accept-licence if you accept it"
         )
-    path = file_path(artefact, root)
+    path = artefact.path(root)
     if offline:
         _expect_file(name, artefact, path)
     else:
@@ -149,33 +146,43 @@ def _download(name: str, artefact: Artefact, path: Path, progressbar: bool) -> N
     if path.is_file() and file_trouble(artefact, path) is None:
         return
     by_hand = f"if this goes on, get it by hand from {artefact.homepage} and put it at {path}, then use --offline"
+
+    def trouble(came: Path) -> str | None:
+        return kind_trouble(artefact, came) if artefact.sha256 is None else file_trouble(artefact, came)
+
     try:
         with alone_on(path):
             if path.is_file() and file_trouble(artefact, path) is None:
                 return  # another process has fetched it meanwhile
-            for left in path.parent.glob(f".{glob.escape(path.stem)}-*{path.suffix}"):
-                left.unlink()  # by a download that was killed
-            with replacing(path) as unfinished:
-                pooch.HTTPDownloader(progressbar=progressbar)(artefact.source, str(unfinished), None)
-                if trouble := _served_trouble(artefact, unfinished):
-                    raise DataError(
-                        f"{name}: what {artefact.source} served is not the file of the manifest "
-                        f"({trouble.removeprefix(f'{unfinished}: ')}); nothing was kept, try again; {by_hand}"
-                    )
+            path.unlink(missing_ok=True)  # not what it should be
+            used = download(addresses(artefact), path, trouble, progressbar)
     except requests.RequestException as error:
-        raise DataError(f"{name}: download from {artefact.source} failed ({error}); try again, or {by_hand}") from error
+        raise DataError(
+            f"{name}: download failed ({error}); the same command goes on where it stopped, or {by_hand}"
+        ) from error
+    except WrongFile as error:
+        raise DataError(
+            f"{name}: what was served is not the file of the manifest ({error}); nothing was kept, try again; {by_hand}"
+        ) from error
     except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error}); free space or choose another ALLINSAM_DATA") from error
-    if trouble := file_trouble(artefact, path):
+        raise DataError(
+            f"{path}: cannot be written ({error}); free space, or choose another {VARIABLE} or {CACHE}"
+        ) from error
+    if wrong := file_trouble(artefact, path):
         path.unlink()
-        raise DataError(f"{trouble}; nothing was kept")
+        raise DataError(f"{wrong}; nothing was kept")
+    log.info("%s: from %s", name, used)
     if artefact.sha256 is None:
         log.warning("%s: no published checksum; %s says sha256 %s", name, noted_path(path).name, _sha256(path))
 
 
-def _served_trouble(artefact: Artefact, path: Path) -> str | None:
-    """What shows that a server sent another file than was asked for."""
-    return kind_trouble(artefact, path) if artefact.sha256 is None else file_trouble(artefact, path)
+def addresses(artefact: Artefact) -> list[str]:
+    """Where a file is asked for, in this order: the mirror that ALLINSAM_MIRROR names, then its publisher.
+
+    A mirror is a web folder that holds the files under their own names.
+    """
+    mirror = os.environ.get(MIRROR, "").rstrip("/")
+    return [*([f"{mirror}/{quote(artefact.file)}"] if mirror else []), artefact.source]
 
 
 @contextlib.contextmanager

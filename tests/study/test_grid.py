@@ -101,9 +101,10 @@ def test_side_studies_change_one_thing(any_weights: Path) -> None:
 
 
 def test_a_checkpoint_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("ALLINSAM_CACHE", str(tmp_path))
+    run = study.profile("paper").run("allinsam", "complete", 1.0, 2023)  # planned by the manifest's checksum
     with pytest.raises(FileNotFoundError, match=r"sam_vit_h_4b8939\.pth.*allinsam data fetch"):
-        study.profile("paper").grid()
+        run.model.build(run, "cpu")
 
 
 @pytest.fixture
@@ -307,3 +308,24 @@ def test_a_dotted_axis_says_its_values() -> None:
         profile.run("none", "dsb2018", 0.2, 0)
     with pytest.raises(SettingsError, match=r"noise\.rate is 1\.2, expected less than or equal to 1"):
         profile.run("none", "simulated", 1.2, 0)
+
+
+def test_a_profile_is_laid_over_the_one_that_it_is_like() -> None:
+    paper, small = study.profile("paper"), study.profile("paper-b")
+    assert small.points() == paper.points()
+    ours, theirs = (each.run("allinsam", "weak", 1.0, 2023).model_dump() for each in (small, paper))
+    assert (ours["model"]["name"], ours["model"]["checkpointing"], ours["train"]["precision"]) == (
+        "vit_b",
+        True,
+        "bf16",
+    )
+    assert "checkpointing" not in theirs["model"] or theirs["model"]["checkpointing"] is None
+    assert ours["annotator"]["weights"] == ours["model"]["weights"] == "sam-vit-b"
+    assert ours["window"] == theirs["window"]
+    assert ours["train"]["steps"] == theirs["train"]["steps"]
+
+
+def test_a_profile_like_none_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("name: mine\nabout: x\nlike: papr\n")
+    with pytest.raises(SettingsError, match=r"mine\.yaml: is like 'papr'; did you mean 'paper"):
+        study.profile(tmp_path / "mine.yaml")

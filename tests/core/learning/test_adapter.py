@@ -440,3 +440,46 @@ def test_instance_maps_are_the_decoders_other_mask_tokens(tiny_sam: Sam, image: 
                 weight.mul_(2)
         moved = (changed(image) != logits).flatten(2).any(2).any(0)
         assert moved.tolist() == [False, token == 1, token == 2]
+
+
+def test_checkpointed_blocks_give_the_same_values_and_gradients(tiny_sam: Sam) -> None:
+    """The eager twin: nothing may differ by a bit, and the blocks are themselves again afterwards."""
+    eager = AdaptedSam(tiny_sam, reduction=8)
+    spared = copy.deepcopy(eager)
+    spared.checkpointing = True
+    image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    saved: dict[str, int] = {}
+    for name, model in (("eager", eager), ("spared", spared)):
+        kept: list[int] = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t, kept=kept: kept.append(t.numel()) or t, lambda t: t):  # type: ignore[misc]
+            logits = model(image)
+        logits.square().mean().backward()
+        saved[name] = sum(kept)
+        if name == "eager":
+            expected = logits
+    assert torch.equal(logits, expected)
+    gradients = {name: p.grad for name, p in eager.named_parameters() if p.grad is not None}
+    assert len(gradients) > 50
+    for name, parameter in spared.named_parameters():
+        if parameter.grad is not None:
+            assert torch.equal(parameter.grad, gradients[name]), name
+    assert saved["spared"] < 0.7 * saved["eager"]
+    assert not any("forward" in vars(block) for block in spared.image_encoder.blocks)
+    with torch.no_grad():
+        assert torch.equal(spared(image), expected)
+
+
+def test_mixed_precision_gives_nearly_the_same_logits_and_gradients(tiny_sam: Sam) -> None:
+    model = AdaptedSam(tiny_sam, reduction=8)
+    image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    found = []
+    for mixed in (False, True):
+        model.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            logits = model(image).float()
+        logits.square().mean().backward()
+        gradient = torch.cat([p.grad.flatten() for p in model.mask_decoder.parameters() if p.grad is not None])
+        found.append((logits.detach(), gradient))
+    (exact, full), (rounded, half) = found
+    assert 0 < (rounded - exact).norm() / exact.norm() < 0.05  # bfloat16 has 8 bits; equal would be no mixed precision
+    assert torch.nn.functional.cosine_similarity(full, half, dim=0) > 0.98

@@ -77,6 +77,7 @@ def test_a_text_that_does_not_fit_is_an_error() -> None:
 @pytest.fixture
 def bert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """One layer with random weights and a vocabulary in which "denser" has two pieces, where BERT would be."""
+    lvit_text.ensure_torchvision()
     transformers = pytest.importorskip("transformers")
     vocabulary = [*MARKS, "nuclei", "dens", "##er", "in", "the", "upper", "left", "part", "of", "picture"]
     tokenizer = transformers.BertTokenizer(vocab={piece: number for number, piece in enumerate(vocabulary)})

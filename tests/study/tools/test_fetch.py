@@ -13,14 +13,14 @@ from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import pooch
 import pytest
 import torch
 import yaml
 
 from allinsam_core.data.errors import DataError, MissingData
+from study import checkpoints
 from study.datasets import manifest
-from study.tools import check, fetch
+from study.tools import check, download, fetch
 
 
 def _zip(text: str = "pixels") -> bytes:
@@ -34,18 +34,30 @@ FILES = {"/weights.pth": b"weights" * 1000, "/set.zip": _zip(), "/evil.zip": b"P
 
 
 class _Handler(BaseHTTPRequestHandler):
+    """/cut/x breaks off after 10 bytes, /moved/x redirects to /x, /plain/x cannot continue; others serve FILES."""
+
     served: list[str]
 
     def do_GET(self) -> None:
-        self.served.append(self.path)
-        content = FILES.get(self.path.removeprefix("/cut"))
+        wanted = self.headers.get("Range", "")
+        self.served.append(f"{self.path} {wanted}".strip())
+        kind, _, rest = self.path[1:].rpartition("/")
+        content = FILES.get(f"/{rest}")
         if content is None:
             self.send_error(404)
             return
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(content)))
+        if kind == "moved":
+            self.send_response(302)
+            self.send_header("Location", f"/{rest}")
+            self.end_headers()
+            return
+        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and kind != "plain" else 0
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        self.send_header("Content-Length", str(len(content) - start))
         self.end_headers()
-        self.wfile.write(content[:10] if self.path.startswith("/cut") else content)
+        self.wfile.write(content[start : start + 10] if kind == "cut" else content[start:])
 
     def log_message(self, *args: object) -> None:
         pass
@@ -70,7 +82,7 @@ def artefact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: tuple[str,
     """Make the study's manifest hold one artefact, `it`, that this server serves at `path`."""
 
     def write(path: str, **changes: object) -> None:
-        content = FILES.get(path.removeprefix("/cut"), b"")
+        content = FILES.get("/" + path.rsplit("/", 1)[1], b"")
         kind = {"kind": "archive", "dataset": "set"} if path.endswith("zip") else {"kind": "checkpoint"}
         entry = {
             **kind,
@@ -133,11 +145,86 @@ def test_a_wrong_checksum_keeps_nothing(artefact: Write, root: Path) -> None:
     assert str(root / "set" / "set.zip") in str(caught.value)  # where to put it by hand
 
 
-def test_a_cut_connection_keeps_nothing(artefact: Write, root: Path) -> None:
+def test_a_cut_connection_is_continued(
+    artefact: Write, root: Path, server: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "CHUNK", 5)
     artefact("/cut/weights.pth")
-    with pytest.raises(DataError, match="failed"):
+    with pytest.raises(DataError, match="goes on where it stopped"):
+        get(root)
+    assert left_in(root) == ["weights.pth.part"]  # nothing that looks complete
+    artefact("/weights.pth")
+    assert get(root).read_bytes() == FILES["/weights.pth"]
+    assert server[1] == ["/cut/weights.pth", "/weights.pth bytes=10-"]
+    assert left_in(root) == ["weights.pth"]
+
+
+def test_a_server_that_cannot_continue_sends_all_of_it(artefact: Write, root: Path) -> None:
+    artefact("/plain/weights.pth")
+    part = root / "checkpoints" / "weights.pth.part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(b"of something else")
+    assert get(root).read_bytes() == FILES["/weights.pth"]
+
+
+def test_a_wrong_beginning_is_not_kept(artefact: Write, root: Path) -> None:
+    artefact("/weights.pth")
+    part = root / "checkpoints" / "weights.pth.part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(b"wrong")
+    with pytest.raises(DataError, match="nothing was kept"):
         get(root)
     assert left_in(root) == []
+    assert get(root).read_bytes() == FILES["/weights.pth"]
+
+
+def test_a_redirect_is_followed(artefact: Write, root: Path, server: tuple[str, list[str]]) -> None:
+    artefact("/moved/weights.pth")
+    assert get(root).read_bytes() == FILES["/weights.pth"]
+    assert server[1] == ["/moved/weights.pth", "/weights.pth"]
+
+
+def test_the_mirror_comes_before_the_publisher(
+    artefact: Write, root: Path, server: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artefact("/weights.pth")
+    monkeypatch.setenv(fetch.MIRROR, server[0] + "/moved/")
+    assert get(root).read_bytes() == FILES["/weights.pth"]
+    assert server[1] == ["/moved/weights.pth", "/weights.pth"]
+
+
+def test_a_mirror_without_the_file_or_with_another_gives_way_to_the_publisher(
+    artefact: Write, root: Path, server: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artefact("/weights.pth", file="renamed.pth")
+    monkeypatch.setenv(fetch.MIRROR, server[0] + "/mirror")
+    assert get(root) == root / "checkpoints" / "renamed.pth"
+    assert server[1] == ["/mirror/renamed.pth", "/weights.pth"]
+    (root / "checkpoints" / "renamed.pth").unlink()
+    monkeypatch.setitem(FILES, "/renamed.pth", b"another file")
+    assert get(root).read_bytes() == FILES["/weights.pth"]
+
+
+def test_a_checkpoint_lies_where_profiles_look_for_it(
+    artefact: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artefact("/weights.pth")
+    monkeypatch.setenv("ALLINSAM_DATA", str(tmp_path / "data"))
+    monkeypatch.delenv("ALLINSAM_CACHE", raising=False)
+    assert checkpoints.sha256("it") == hashlib.sha256(FILES["/weights.pth"]).hexdigest()  # expected, not yet here
+    with pytest.raises(FileNotFoundError, match="data fetch"):
+        checkpoints.file("it")
+    for variable in ("ALLINSAM_DATA", "ALLINSAM_CACHE"):
+        monkeypatch.setenv(variable, str(tmp_path / variable))
+        with pytest.raises(MissingData) as caught:  # offline: put it there by hand
+            fetch.fetch("it", offline=True)
+        expected = tmp_path / variable / "checkpoints" / "weights.pth"
+        assert str(expected) in str(caught.value)
+        assert fetch.fetch("it", progressbar=False) == [expected]
+        assert checkpoints.file("it") == expected
+    expected.write_bytes(b"other weights")
+    with pytest.raises(DataError, match=r"expected .* of it; damaged or another file, `allinsam data fetch it`"):
+        checkpoints.sha256("it")
 
 
 def test_a_missing_page_is_reported(artefact: Write, root: Path) -> None:
@@ -148,20 +235,22 @@ def test_a_missing_page_is_reported(artefact: Write, root: Path) -> None:
 
 
 @pytest.mark.parametrize("failure", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
-def test_a_full_disk_or_an_interruption_keeps_nothing(
+def test_a_full_disk_or_an_interruption_leaves_nothing_that_looks_complete(
     artefact: Write, root: Path, monkeypatch: pytest.MonkeyPatch, failure: BaseException
 ) -> None:
-    def half(self: object, url: str, output: str, pooch: object) -> None:
-        Path(output).write_bytes(b"half")
+    def half(address: str, part: Path, progressbar: bool) -> None:
+        part.write_bytes(FILES["/weights.pth"][:10])
         raise failure
 
-    monkeypatch.setattr(pooch.HTTPDownloader, "__call__", half)
     artefact("/weights.pth")
-    with pytest.raises((DataError, KeyboardInterrupt)) as caught:
-        get(root)
-    assert left_in(root) == []
+    with monkeypatch.context() as broken:
+        broken.setattr(download, "_append", half)
+        with pytest.raises((DataError, KeyboardInterrupt)) as caught:
+            get(root)
+    assert left_in(root) == ["weights.pth.part"]
     if isinstance(caught.value, DataError):
         assert "No space left" in str(caught.value)
+    assert get(root).read_bytes() == FILES["/weights.pth"]
 
 
 def test_what_a_killed_download_left_is_cleared(artefact: Write, root: Path) -> None:

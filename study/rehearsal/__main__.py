@@ -1,0 +1,141 @@
+"""`make rehearse`: run the commands of the page "Run the published setting", one after the other, with stand-ins.
+
+Everything lies below work/rehearsal, records too. Each command is resumable, and so is the whole: killed, the same call
+goes on. At the end it says what each command took, and checks what came of them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from study import finished, grid, report
+from study.rehearsal import standins
+from study.root import CHECKOUT
+
+PAGE = CHECKOUT / "book" / "howto" / "published.md"
+HOME = CHECKOUT / "work" / "rehearsal"
+PROFILE, STANDS_FOR = "rehearsal", "paper"
+# what profile `rehearsal` has beside `paper`: the two smaller SAMs
+BEFORE = ("allinsam data fetch sam-vit-b", "allinsam data fetch sam-vit-l")
+TABLES = ("table1", "table2", "table3")
+
+
+class Mirror(SimpleHTTPRequestHandler):
+    """Serves a folder, and says nothing."""
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def commands(page: Path = PAGE) -> list[str]:
+    """What the page says to type, line by line: its blocks of bash."""
+    found, inside = [], False
+    for line in page.read_text(encoding="utf-8").splitlines():
+        if line.startswith("```"):
+            inside = line == "```bash"
+        elif inside and line.strip():
+            found.append(line.partition(" #")[0].strip())
+    return found
+
+
+def rehearsed(command: str) -> str:
+    """The same command on stand-ins: it differs by the name of the profile alone."""
+    return " ".join(word.replace(STANDS_FOR, PROFILE) for word in command.split(" "))
+
+
+def environment(home: Path, address: str) -> dict[str, str]:
+    """What sends the commands to the stand-ins: variables that a user may set as well."""
+    own = {
+        "ALLINSAM_MANIFEST": home / "data_manifest.yaml",
+        "ALLINSAM_DATA": home / "data",
+        "ALLINSAM_CACHE": home / "cache",
+        "ALLINSAM_MIRROR": address,
+        "HF_HOME": home / "huggingface",
+        "HF_HUB_OFFLINE": "1",
+        "RESULTS": home / "results",
+        "WORK": home / "work",
+        "THREADS": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
+        "VENV": Path(sys.executable).parents[1],
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+    }
+    return {**os.environ, **{name: str(value) for name, value in own.items()}}
+
+
+def perform(lines: Sequence[str], environ: Mapping[str, str], logs: Path) -> Iterator[dict[str, Any]]:
+    """Run commands in order, each with a log of its own; says what each took. Stops at the first that fails."""
+    logs.mkdir(parents=True, exist_ok=True)
+    for number, line in enumerate(lines, start=1):
+        log, started = logs / f"{number:02}.log", time.monotonic()
+        with log.open("w") as out:
+            child = subprocess.Popen(["bash", "-c", line], cwd=CHECKOUT, env=environ, stdout=out, stderr=out)
+            _, status, used = os.wait4(child.pid, 0)
+            child.returncode = os.waitstatus_to_exitcode(status)
+        yield {
+            "command": line,
+            "status": child.returncode,
+            "seconds": time.monotonic() - started,
+            "processor_seconds": used.ru_utime + used.ru_stime,
+            "peak_gib": used.ru_maxrss / 2**20,  # KiB
+            "log": str(log),
+        }
+        if child.returncode != 0:
+            return
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The address of a web server for a folder, as long as it is needed."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Mirror, directory=str(folder))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def trouble(home: Path) -> list[str]:
+    """What should have come of the commands and did not: every run's record, and the tables' notice."""
+    found = []
+    for name, arm in ((PROFILE, ""), (f"molecular/{PROFILE}", "table1")):
+        expected, there = len(grid.profile(name).points()), len(finished.finished(home / "results", PROFILE, arm))
+        if expected != there:
+            found.append(f"{home / 'results'}: {there} finished runs of profile {name}, expected {expected}")
+    for table in TABLES:
+        page = home / "work" / PROFILE / f"{table}.ipynb"
+        if not page.is_file() or report.REHEARSAL not in page.read_text(encoding="utf-8"):
+            found.append(f"{page}: is not there, or does not say that its numbers mean nothing")
+    return found
+
+
+def main() -> int:
+    """Exit status 0 when every command ended well and all is there that should be."""
+    print("stand-ins", flush=True)
+    standins.make(HOME / "mirror", HOME)
+    steps: list[dict[str, Any]] = []
+    with served(HOME / "mirror") as address:
+        environ = environment(HOME, address)
+        for step in perform([*BEFORE, *map(rehearsed, commands())], environ, HOME / "logs"):
+            steps.append(step)
+            numbers = "{seconds:6.0f} s, {processor_seconds:6.0f} s of processors, {peak_gib:4.1f} GiB".format(**step)
+            print(f"{numbers}  {'ok' if step['status'] == 0 else 'FAILED'}  {step['command']}", flush=True)
+    (HOME / "steps.json").write_text(json.dumps(steps, indent=1) + "\n", encoding="utf-8")
+    if steps[-1]["status"] != 0:
+        print(f"{steps[-1]['command']}: ended with status {steps[-1]['status']}; read {steps[-1]['log']}")
+        return 1
+    os.environ.update({name: environ[name] for name in ("ALLINSAM_MANIFEST", "ALLINSAM_DATA", "ALLINSAM_CACHE")})
+    wrong = trouble(HOME)
+    print("\n".join(wrong) or f"rehearsed: {len(steps)} commands, all records and tables are below {HOME}")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
