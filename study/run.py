@@ -144,11 +144,13 @@ def perform(
 
 def task(config: RunConfig, images: Images, work: Path) -> Task:
     """Images, labels and the declared part of them. Weak labels are cached below `work`."""
-    train, val = (annotated(config, images[split], work / "weak") for split in ("train", "val"))
-    part = declared_part(config, train)
+    crops = config.data.rule == "crops"  # of whole images, only those of the fraction need labels
+    wanted = images["train"] if crops else declared_part(config, images["train"])
+    train, val = (annotated(config, part, work / "weak") for part in (wanted, images["val"]))
+    part = declared_part(config, train) if crops else train
     if config.validation_share == "fraction":
         val = declared_part(config, val)
-    about = {} if config.noise is None else {"label_dice": agreement(train, images["train"])}
+    about = {} if config.noise is None else {"label_dice": agreement(train, wanted)}
     pixels = [case.image for case in images["train"]]
     return Task(part, val, images[config.scored], pixels, {str(split): part for split, part in images.items()}, about)
 

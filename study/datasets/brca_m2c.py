@@ -89,7 +89,7 @@ def load(root: Path, splits: Collection[str] = SPLITS) -> list[PointTile]:
     if unknown := sorted(set(splits) - set(SPLITS)):
         raise ValueError(f"splits {unknown}, expected some of {SPLITS}")
     folder, listed = files(root)
-    return [_tile(folder, name, split) for name, split in sorted(listed.items()) if split in splits]
+    return [read(folder, name, split) for name, split in sorted(listed.items()) if split in splits]
 
 
 def by_split(settings: DataSettings, root: Path | None) -> dict[Split, list[Case]]:
@@ -122,7 +122,7 @@ def files(root: Path) -> tuple[Path, dict[str, Split]]:
 
 
 def _published(folder: Path) -> dict[str, str]:
-    found = {}
+    found: dict[str, str] = {}
     for split in SPLITS:
         path = folder / _PUBLISHED.format(split=split)
         if not path.is_file():
@@ -131,7 +131,6 @@ def _published(folder: Path) -> dict[str, str]:
     return found
 
 
-@lru_cache(maxsize=2)
 def _index(folder: Path) -> Mapping[str, dict[str, str]]:
     with (folder / "index.csv").open(newline="", encoding="utf-8") as file:
         return {row["id"]: row for row in csv.DictReader(file)}
@@ -151,7 +150,7 @@ def _one_split_each(where: Path, listed: Mapping[str, str]) -> dict[str, Split]:
                 f"{where}: patient {patient} is in splits {seen[patient]} and {split}, expected one; "
                 "move its tiles into one of them"
             )
-        found[name] = split  # type: ignore[assignment]
+        found[name] = split
     return found
 
 
@@ -163,7 +162,8 @@ def image_file(folder: Path, name: str) -> Path:
     raise MissingData(f"{folder / 'images' / name}.png: no such file; {FETCH}")
 
 
-def _tile(folder: Path, name: str, split: Split) -> PointTile:
+def read(folder: Path, name: str, split: Split) -> PointTile:
+    """One tile of a folder that `files` has found. Raises as `load` does."""
     path = image_file(folder, name)
     image = read_rgb(path)
     listed = folder / "labels" / f"{name}_gt_class_coords.txt"
