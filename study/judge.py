@@ -1,7 +1,7 @@
 """The judge of a run: what is written of a scored image. Outlines are judged by outlines, points by points.
 
 Tables are what a run leaves, by file name: "rows", one line an image, and of points also "confusion" and "reliability",
-pooled over the images.
+pooled over the images, and "examples", every nucleus of the first images.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from study.config import Run
 
 ANY = "any"  # a column's word for all classes as one
 NONE = "none"  # a nucleus without a partner
+EXAMPLES = 2  # images whose nuclei are kept, for a page to show
 MICROMETRES = (1.0, 2.0, detection.DISTANCE, 4.0, 6.0)  # distances that the counts are kept of
 
 
@@ -66,6 +67,7 @@ class ByPoints(Judge):
         size = len(self.names)
         self.confusion = np.zeros((size + 1, size + 1), int)
         self.reliability = np.zeros((size, detection.BINS, 3))
+        self.examples: list[dict[str, Any]] = []
 
     def scores(self, case: Case, prob: np.ndarray, found: np.ndarray) -> dict[str, Any]:
         """F1 at the data set's distance; counts at all distances, and at that one by the authors' greedy rule too."""
@@ -78,6 +80,8 @@ class ByPoints(Judge):
         greedy = detection.count(pred, truth, len(self.names), detection.DISTANCE / case.spacing, "greedy")
         self.confusion += main.confusion
         self.reliability += main.reliability
+        if len(self.rows) < EXAMPLES:
+            self.examples += self._nuclei(case, pred, truth)
         each = detection.f1(main.hits, main.truth, main.pred)
         words = (*self.names, ANY)
         row: dict[str, Any] = {"f1_point_mean": float(np.nanmean(each[:-1]))}
@@ -89,6 +93,21 @@ class ByPoints(Judge):
             row[f"{hits_column(word, detection.DISTANCE)}_greedy"] = int(greedy.hits[at])
         return row
 
+    def _nuclei(self, case: Case, pred: detection.Points, truth: detection.Points) -> list[dict[str, Any]]:
+        """One line a nucleus: where it was found, else where it is; its true and its predicted class, or NONE."""
+        words, distance = (*self.names, NONE), detection.DISTANCE / case.spacing
+        partner = np.full(len(pred.xy), -1)
+        found = detection.pairs(pred.xy, truth.xy, distance)
+        partner[found[:, 0]] = found[:, 1]
+        true_kinds = np.append(truth.kinds, len(self.names))[partner]
+        missed = np.setdiff1d(np.arange(len(truth.xy)), found[:, 1])
+        seen = zip(pred.xy, true_kinds, pred.kinds, strict=True)
+        unseen = ((truth.xy[n], truth.kinds[n], len(self.names)) for n in missed)
+        return [
+            {"image": case.name, "x": x, "y": y, "truth": words[true], "predicted": words[kind]}
+            for (x, y), true, kind in (*seen, *unseen)
+        ]
+
     def tables(self) -> dict[str, pd.DataFrame]:
         words = (*self.names, NONE)
         confusion = pd.DataFrame(self.confusion, index=pd.Index(words, name="truth"), columns=list(words)).reset_index()
@@ -97,7 +116,8 @@ class ByPoints(Judge):
             for name, bins in zip(self.names, self.reliability, strict=True)
             for low, (n, total, hits) in enumerate(bins)
         ]
-        return {**super().tables(), "confusion": confusion, "reliability": pd.DataFrame(lines)}
+        pooled = {"confusion": confusion, "reliability": pd.DataFrame(lines)}
+        return {**super().tables(), **pooled, "examples": pd.DataFrame(self.examples)}
 
 
 def hits_column(word: str, micrometres: float) -> str:

@@ -74,9 +74,10 @@ def test_a_run_of_classes_leaves_counts_confusion_and_reliability(
     monkeypatch.setattr(sources, "check_root", lambda *_: None)
     given = config(model=HueSettings(), method="hue")
     folder = run.execute(given, tmp_path / "results", tmp_path / "work", device="cpu", data=images)
-    assert {p.name for p in folder.iterdir()} == {"rows.csv", "confusion.csv", "reliability.csv", "run.json"}
+    tables = {f"{name}.csv" for name in ("rows", "confusion", "reliability", "examples")}
+    assert {p.name for p in folder.iterdir()} == {*tables, "run.json"}
     found = finished.read(folder)
-    assert set(found.record["files"]) == {"rows.csv", "confusion.csv", "reliability.csv"}
+    assert set(found.record["files"]) == tables
     rows = collect(tmp_path / "results", "smoke").set_index("image")
     assert rows.loc["d", ["truth_red", "truth_blue", "truth_any"]].tolist() == [2, 2, 4]
     assert rows["f1_point_mean"].tolist() == [1, 1]  # colours tell the classes, discs the nuclei
@@ -117,6 +118,10 @@ def test_the_judge_counts_what_was_found_where(images: run.Images) -> None:
     confusion = one.tables()["confusion"].set_index("truth")
     assert confusion.loc["blue"].tolist() == [1, 0, 1]
     assert confusion.loc["red"].tolist() == [1, 0, 1]
+    nuclei = [tuple(line.values())[1:] for line in one.tables()["examples"].to_dict("records")]
+    assert nuclei == [
+        (16, 12, "red", "red"), (45, 12, "blue", "red"), (12, 45, "blue", "none"), (45, 45, "red", "none")
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

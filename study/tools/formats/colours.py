@@ -1,4 +1,4 @@
-"""One colour for each class of nuclei, the same in QuPath and in overlays: those of Okabe and Ito, told apart by all."""
+"""One colour a class of nuclei, the same in QuPath and in overlays: those of Okabe and Ito, told apart by all."""
 
 from __future__ import annotations
 
