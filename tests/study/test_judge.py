@@ -152,7 +152,7 @@ def test_the_floor_knows_classes_by_hue_alone(images: run.Images) -> None:
 
 def test_nnunet_is_given_the_numbers_of_classes(images: run.Images, tmp_path: Path) -> None:
     weak = run.annotated(config(), images["train"], Path("unused"))
-    nnunet_data.export(weak, [], tmp_path, CLASSES.names)
+    nnunet_data.export(weak, [], tmp_path, kinds=CLASSES.names)
     written = imread(tmp_path / "raw" / nnunet_data.NAME / "labelsTr" / "a.png")
     assert written[12, 12] == 1
     assert written[12, 45] == 2
