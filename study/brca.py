@@ -12,7 +12,7 @@ import pandas as pd
 from allinsam_core.metrics.detection import DISTANCE, f1
 from allinsam_core.metrics.stats import Interval
 from study.datasets.brca_m2c import CLASSES
-from study.judge import ANY, NONE, hits_column
+from study.point_columns import ANY, NONE, hits_column
 
 PROFILE = "brca"
 NAMES = {

@@ -18,11 +18,9 @@ from allinsam_core.data.case import Case
 from allinsam_core.learning.multiclass import ClassSettings, class_table
 from allinsam_core.metrics import detection, instance, pixel
 from study.config import Run
+from study.point_columns import ANY, MICROMETRES, NONE, hits_column
 
-ANY = "any"  # a column's word for all classes as one
-NONE = "none"  # a nucleus without a partner
 EXAMPLES = 2  # images whose nuclei are kept, for a page to show
-MICROMETRES = (1.0, 2.0, detection.DISTANCE, 4.0, 6.0)  # distances that the counts are kept of
 
 
 class Judge(ABC):
@@ -118,11 +116,6 @@ class ByPoints(Judge):
         ]
         pooled = {"confusion": confusion, "reliability": pd.DataFrame(lines)}
         return {**super().tables(), **pooled, "examples": pd.DataFrame(self.examples)}
-
-
-def hits_column(word: str, micrometres: float) -> str:
-    """The column of a class's true positives at a distance."""
-    return f"hits_{word}_{micrometres:g}um"
 
 
 def judge(config: Run) -> Judge:

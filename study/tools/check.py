@@ -156,17 +156,19 @@ def _monuseg_case(seen: _Findings, folder: Path, path: Path, name: str, part: mo
 
 def _brca_m2c(folder: Path) -> _Findings:
     """Tiles by split, points by class, and tiles whose pixels and points are the official ones."""
-    seen = _Findings(expected=dict(manifest.load().datasets[brca_m2c.NAME].counts))
+    seen, patients = _Findings(expected=dict(manifest.load().datasets[brca_m2c.NAME].counts)), set[str]()
     with seen.noting():
         folder, listed = brca_m2c.files(folder)
         for name, split in sorted(listed.items()):
             with seen.noting():
                 tile = brca_m2c.read(folder, name, split)
+                patients.add(tile.patient)
                 seen.counts[f"{split}_tiles"] += 1
                 seen.counts.update(brca_m2c.CLASSES[kind - 1] for kind in tile.classes.tolist())
                 if trouble := brca_m2c.trouble(tile):
                     raise DataError(f"{folder}: {trouble}")
                 seen.counts["official_tiles"] += 1
+    seen.counts["patients"] = len(patients)
     return seen
 
 
