@@ -180,7 +180,7 @@ class NetworkMethod(Method):
         )
         return dict(vars(history))
 
-    def sampler(self, train: Sequence[Case]) -> Sample:
+    def sampler(self, train: Sequence[Case]) -> CropSampler:
         """The batches to learn from."""
         return CropSampler(
             train,

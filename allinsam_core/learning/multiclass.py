@@ -35,11 +35,15 @@ Claim = Literal["nucleus", "pixel"]
 
 
 class ClassSettings(Settings):
-    """names: of the classes, in the order of the maps. head, claim: see the module."""
+    """names: of the classes, in the order of the maps. head, claim: see the module.
+
+    balanced: training images are drawn so that every class is met as often, instead of in proportion to their area.
+    """
 
     names: tuple[str, ...] = Field(min_length=2)
     head: Head = "binary"
     claim: Claim = "nucleus"
+    balanced: bool = Field(default=False, exclude_if=lambda balanced: not balanced)
 
     @property
     def outputs(self) -> int:
@@ -102,6 +106,16 @@ def class_table(case: Case, names: Sequence[str]) -> np.ndarray:
     return table
 
 
+def balance(tables: Sequence[np.ndarray], classes: int) -> np.ndarray:
+    """(N,) float64, Σ = 1: how often each image is drawn, Σ over classes of its share of the class's nuclei.
+
+    tables: of `class_table`. A class that no image shows counts for nothing.
+    """
+    counts = np.stack([np.bincount(table, minlength=classes + 1)[1:] for table in tables]).astype(float)
+    shares = (counts / np.maximum(counts.sum(axis=0), 1)).sum(axis=1)
+    return shares / shares.sum()
+
+
 class ClassMethod(Method):
     """A method that gives a map a class: it says `classes` and `predict_maps`, (C, H, W); nuclei are parted here."""
 
@@ -131,7 +145,10 @@ class MulticlassMethod(ClassMethod, NetworkMethod):
 
     def sampler(self, train: Sequence[Case]) -> Sample:
         self.tables = {case.name: class_table(case, self.classes.names) for case in train}
-        return super().sampler(train)
+        sampler = super().sampler(train)
+        if self.classes.balanced:
+            sampler.weight = balance([self.tables[case.name] for case in train], len(self.classes.names))
+        return sampler
 
     def targets(self, batch: Batch) -> torch.Tensor:
         """(B, C, S, S) float32: one binary mask a class, of a batch that `sampler` gave."""

@@ -71,8 +71,8 @@ def test_a_mask_ends_half_way_to_the_next_point_and_at_its_reach() -> None:
 
 
 def test_a_mask_that_misses_its_point_or_is_too_small_becomes_a_disc() -> None:
-    elsewhere, speck = np.ones((6, 6), bool), np.ones((1, 1), bool)
-    masks = [BoxMask(0, 0, elsewhere, 1.0), BoxMask(10, 30, speck, 1.0)]
+    above, speck = np.ones((6, 12), bool), np.ones((1, 1), bool)
+    masks = [BoxMask(2, 5, above, 1.0), BoxMask(10, 30, speck, 1.0)]
     at = np.array([[10.5, 10.5], [30.5, 10.5]])
     for (x, _), mask in zip(at, points.own_pixels(masks, at, (20, 40), reach=9, disc=2), strict=True):
         row = np.flatnonzero(mask.full((20, 40))[10]) + 0.5

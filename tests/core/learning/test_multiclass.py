@@ -118,6 +118,7 @@ def test_who_gets_a_pixel_that_two_classes_claim() -> None:
     whole = multiclass.part(prob, "nucleus", SMALL)
     assert (np.bincount(whole.ravel())[1:]).tolist() == [24]
     assert points_of(whole, prob).kinds.tolist() == [0]
+    prob[1, 3:7, 3:7] = 0.55  # of both classes, but more of the first
     split = multiclass.part(prob, "pixel", SMALL)
     assert sorted(np.bincount(split.ravel())[1:].tolist()) == [8, 16]
     assert points_of(split, prob).kinds.tolist() == [0, 1]
@@ -128,6 +129,18 @@ def test_a_nucleus_between_two_classes_is_found_by_both_together() -> None:
     prob[:, 3:7, 3:7] = np.array([0.4, 0.35])[:, None, None]
     assert multiclass.part(prob, "nucleus", SMALL).max() == 1
     assert multiclass.part(prob, "pixel", SMALL).max() == 0
+
+
+def test_every_class_is_met_as_often(case: Case) -> None:
+    """Of three images one shows 3 red and 1 blue nuclei, one 1 red, one 3 blue: 3/4 + 1/4, 1/4 and 3/4, halved."""
+    tables = [np.array([0, 1, 1, 2, 1]), np.array([0, 1]), np.array([0, 2, 2, 2])]
+    assert multiclass.balance(tables, 2).tolist() == pytest.approx([0.5, 0.125, 0.375])
+    assert multiclass.balance([np.array([0, 1]), np.array([0, 1])], 2).tolist() == [0.5, 0.5]
+    red, both = replace(case, name="red", instances=np.where(case.instances == 1, 1, 0).astype(np.uint16)), case
+    classes = ClassSettings(names=NAMES, balanced=True)
+    one = MulticlassMethod(Colours(), WindowSettings(), TrainSettings(), NOTHING, device="cpu", classes=classes)
+    assert one.sampler([red, both]).weight.tolist() == pytest.approx([0.25, 0.75])
+    assert method().sampler([red, both]).weight.tolist() == [0.5, 0.5]
 
 
 def test_a_nucleus_without_a_known_class_is_refused(case: Case) -> None:

@@ -57,6 +57,9 @@ def test_the_publishers_layout_holds_the_same(tmp_path: Path) -> None:
     write(tmp_path / "root" / "brca_m2c" / "Dataset-BRCA-M2C", published=True)
     theirs = brca_m2c.load(tmp_path / "root")
     assert [(t.name, t.split, t.sha256) for t in own] == [(t.name, t.split, t.sha256) for t in theirs]
+    listed = tmp_path / "root" / "brca_m2c" / "Dataset-BRCA-M2C" / "brca_ds_train.txt"
+    listed.write_text(listed.read_text() + "TCGA-A7-A13E-01Z-00-DX1_1_1.png\n")  # of a patient of MoNuSeg, and no file
+    assert len(brca_m2c.load(tmp_path / "root")) == 3
 
 
 def test_a_point_is_a_nucleus_of_one_pixel(tmp_path: Path) -> None:
