@@ -14,7 +14,6 @@ from allinsam_core.metrics.stats import Interval
 from study.datasets.brca_m2c import CLASSES
 from study.point_columns import ANY, NONE, hits_column
 
-PROFILE = "brca"
 NAMES = {
     "allinsam": "All-in-SAM, a binary map a class",
     "softmax": "All-in-SAM, one softmax",
