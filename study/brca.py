@@ -47,11 +47,10 @@ def published() -> pd.DataFrame:
 def cells(scores: pd.DataFrame) -> list[Cell]:
     """One cell per method and fraction, most data first. scores: as `results.collect` gives them."""
     found = []
-    for (method, fraction), group in scores.groupby(["method", "fraction"], sort=False):
+    for _, group in scores.groupby(["method", "fraction"], sort=False):
+        method, fraction = group["method"].iloc[0], float(group["fraction"].iloc[0])
         each = {name: pooled(group, [name]) for name in (*CLASSES, ANY)}
-        found.append(
-            Cell(str(method), float(fraction), group["seed"].nunique(), {MEAN: pooled(group, CLASSES), **each})
-        )
+        found.append(Cell(method, fraction, group["seed"].nunique(), {MEAN: pooled(group, CLASSES), **each}))
     order = list(NAMES)
     return sorted(found, key=lambda c: (-c.fraction, order.index(c.method) if c.method in order else len(order)))
 
@@ -89,7 +88,7 @@ def errors(confusions: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
     confusions: the tables of a cell's runs. `extra`: predictions of the class without a true nucleus, per true one.
     """
-    total = sum(table.set_index("truth")[[*CLASSES, NONE]].to_numpy() for table in confusions)
+    total = np.sum([table.set_index("truth")[[*CLASSES, NONE]].to_numpy() for table in confusions], axis=0)
     truth = total[:-1].sum(axis=1)
     right = np.diag(total[:-1, :-1])
     lines = zip(CLASSES, truth, right, total[:-1, -1], total[-1, :-1], strict=True)

@@ -145,10 +145,12 @@ class MulticlassMethod(ClassMethod, NetworkMethod):
 
     def sampler(self, train: Sequence[Case]) -> Sample:
         self.tables = {case.name: class_table(case, self.classes.names) for case in train}
-        sampler = super().sampler(train)
-        if self.classes.balanced:
-            sampler.weight = balance([self.tables[case.name] for case in train], len(self.classes.names))
-        return sampler
+        return super().sampler(train)
+
+    def weights(self, train: Sequence[Case]) -> Sequence[float] | None:
+        if not self.classes.balanced:
+            return None
+        return balance([self.tables[case.name] for case in train], len(self.classes.names)).tolist()
 
     def targets(self, batch: Batch) -> torch.Tensor:
         """(B, C, S, S) float32: one binary mask a class, of a batch that `sampler` gave."""

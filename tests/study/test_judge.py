@@ -103,7 +103,7 @@ def test_a_network_learns_classes_from_discs_about_points(
 def test_the_judge_counts_what_was_found_where(images: run.Images) -> None:
     """Of tile d one red nucleus is found 4 px beside its point (2 µm), one blue is called red, two are missed."""
     case, prob, found = images["test"][0], np.zeros((2, 64, 64)), np.zeros((64, 64), int)
-    for label, (row, column) in enumerate(((12, 16), (12, 45)), start=1):
+    for label, (row, column) in ((2, (12, 16)), (1, (12, 45))):
         found[row - 1 : row + 2, column - 1 : column + 2] = label
     prob[0] = 0.8
     one = judge(config())
@@ -120,7 +120,7 @@ def test_the_judge_counts_what_was_found_where(images: run.Images) -> None:
     assert confusion.loc["red"].tolist() == [1, 0, 1]
     nuclei = [tuple(line.values())[1:] for line in one.tables()["examples"].to_dict("records")]
     assert nuclei == [
-        (16, 12, "red", "red"), (45, 12, "blue", "red"), (12, 45, "blue", "none"), (45, 45, "red", "none")
+        (45, 12, "blue", "red"), (16, 12, "red", "red"), (12, 45, "blue", "none"), (45, 45, "red", "none")
     ]  # fmt: skip
 
 
