@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from allinsam_core.annotation import boxes as box_rules
 from allinsam_core.annotation import sam as sams
 from study.tools import annotate as command
+from study.tools.annotate import overlay
 from study.tools.formats import read_boxes
 
 app = typer.Typer()
