@@ -169,3 +169,14 @@ def test_a_perfect_prediction_is_perfect(images: run.Images) -> None:
     one.add(images["test"][0], prob, case.instances, {})
     assert one.rows[0]["f1_point_mean"] == 1
     assert [detection.calibration_error(each) for each in one.reliability] == [0, 0]
+
+
+def test_examples_name_the_partner_of_each_nucleus(images: run.Images) -> None:
+    """Tile e has blue at (20, 20) and red at (40, 44). Predictions, all red: one where nothing is, then one at each."""
+    found = np.zeros((64, 64), int)
+    for label, (row, column) in enumerate(((5, 5), (40, 44), (20, 20)), start=1):
+        found[row, column] = label
+    one = ByPoints(CLASSES)
+    one.add(images["test"][1], np.stack([np.ones((64, 64)), np.zeros((64, 64))]), found, {})
+    lines = one.tables()["examples"][["x", "y", "truth", "predicted"]].to_numpy().tolist()
+    assert lines == [[5, 5, "none", "red"], [44, 40, "red", "red"], [20, 20, "blue", "red"]]
