@@ -53,7 +53,7 @@ pages: $(STAMP) ## Build the book from the results that are there
 	jupyter-book build book -W -n --keep-going
 	allinsam book check book/_build/html
 
-study: $(STAMP) $(EXTRA) ## Run a whole profile, resumable: make study PROFILE=smoke|choice|mini|labels|ablation|draws|longer|threshold|paper|paper-b|paper-l
+study: $(STAMP) $(EXTRA) ## Run a whole profile, resumable: make study PROFILE=smoke|choice|mini|brca|labels|ablation|draws|longer|threshold|converged|paper|paper-b|paper-l
 	@snakemake --unlock -s workflow/Snakefile --config profile=$(PROFILE) >/dev/null 2>&1 || true
 	snakemake -s workflow/Snakefile --profile workflow/profiles/local --config profile=$(PROFILE) results=$(RESULTS) work=$(WORK) $(if $(THREADS),threads=$(THREADS))
 

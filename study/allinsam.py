@@ -9,8 +9,9 @@ from pydantic import Field
 from allinsam_core.annotation import sam
 from allinsam_core.learning.adapter import AdaptedSam, Placement
 from allinsam_core.learning.method import NetworkMethod
+from allinsam_core.learning.multiclass import MulticlassMethod
 from allinsam_core.refinement.corrective import CorrectiveSettings, EmbeddingSam
-from allinsam_core.refinement.method import CorrectiveMethod
+from allinsam_core.refinement.method import CorrectiveMethod, CorrectiveMulticlass
 from allinsam_core.refinement.network import MoclUNet
 from study import checkpoints
 from study.methods import NetworkSettings, outputs_of, shared
@@ -52,16 +53,22 @@ class SamSettings(NetworkSettings):
             zero_init=self.zero_init,
             as_released=self.as_released,
             trainable=self.trainable,
-            instance_maps=outputs > 1,
+            outputs=outputs,
             scrambled=self.scrambled,
             checkpointing=bool(self.checkpointing),
         )
 
     def build(self, run: Run, device: str) -> NetworkMethod:
-        if run.corrective is None:
-            return super().build(run, device)
         network = cast(AdaptedSam, self.network(run.seed, outputs_of(run)))
-        return CorrectiveMethod(EmbeddingSam(network), **shared(run, device), corrective=run.corrective)
+        classes, given = getattr(run, "classes", None), shared(run, device)
+        if classes is not None:
+            network.start_alike()
+            if run.corrective is None:
+                return MulticlassMethod(network, **given, classes=classes)
+            return CorrectiveMulticlass(EmbeddingSam(network), **given, classes=classes, corrective=run.corrective)
+        if run.corrective is None:
+            return NetworkMethod(network, **given)
+        return CorrectiveMethod(EmbeddingSam(network), **given, corrective=run.corrective)
 
     def base_weights(self) -> str:
         return checkpoints.sha256(self.weights)

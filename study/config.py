@@ -14,6 +14,7 @@ from allinsam_core.learning.augment import AugmentSettings
 from allinsam_core.learning.instances import InstanceSettings
 from allinsam_core.learning.losses import LOSSES, MapSettings
 from allinsam_core.learning.method import WindowSettings
+from allinsam_core.learning.multiclass import ClassSettings
 from allinsam_core.learning.train import TrainSettings
 from allinsam_core.refinement.corrective import CorrectiveSettings
 from allinsam_core.settings import Settings, SettingsError, later, nearest
@@ -125,6 +126,7 @@ class RunConfig(Run):
     instance_maps: MapSettings | None = later()  # None: the paper's one map
     validation_share: Literal["fraction"] | None = later()  # "fraction": as much of the validation images; None: all
     tuning: Literal["val"] | None = later()  # "val": `instances` is only where `study.tuning` starts from
+    classes: ClassSettings | None = later()  # nuclei of several classes, judged as points; None: all of one kind
 
     @field_validator("loss")
     @classmethod
@@ -143,6 +145,16 @@ class RunConfig(Run):
     def _only_trained_networks_have_instance_maps(self) -> RunConfig:
         if self.instance_maps is not None and self.model.kind in ("boxes", "ellipse", "otsu"):
             raise ValueError(f"model {self.model.kind!r} cannot learn instance maps; leave instance_maps unset")
+        return self
+
+    @model_validator(mode="after")
+    def _classes_are_for_those_who_give_maps_of_them(self) -> RunConfig:
+        if self.classes is None:
+            return self
+        if self.model.kind not in ("sam", "unet", "nnunet", "hue"):
+            raise ValueError(f"model {self.model.kind!r} knows no classes; leave classes unset, or use sam or unet")
+        if self.instance_maps is not None or self.noise is not None:
+            raise ValueError("classes are neither learnt beside instance maps nor from labels with added errors")
         return self
 
     @model_validator(mode="after")

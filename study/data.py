@@ -21,6 +21,7 @@ from allinsam_core.settings import Settings, SettingsError, nearest
 SOURCES = {
     "monuseg": "study.datasets.monuseg",
     "monuseg_20x": "study.datasets.monuseg",
+    "brca_m2c": "study.datasets.brca_m2c",
     "simulated": "study.simulation.simulate",
     "glomerulus": "study.simulation.glomerulus",
 }
@@ -34,7 +35,7 @@ class DataSettings(Settings):
     """
 
     source: str = "monuseg"
-    rule: Literal["crops", "whole_image"] = "crops"
+    rule: Literal["crops", "whole_image", "patients"] = "crops"
     crop: int = Field(default=200, gt=0)  # px
     simulated: dict[str, int] = Field(default_factory=lambda: {"train": 6, "val": 2, "test": 4, "size": 256})
 

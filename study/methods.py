@@ -16,6 +16,7 @@ from torch import nn
 
 from allinsam_core.learning.instances import MAPS
 from allinsam_core.learning.method import Method, NetworkMethod
+from allinsam_core.learning.multiclass import MulticlassMethod
 from allinsam_core.settings import Settings, SettingsError, nearest, validated
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ KINDS = {
     "lvit": "study.rivals.lvit",
     "xie": "study.rivals.xie",
     "otsu": "study.rivals.otsu",
+    "hue": "study.rivals.hue",
     "boxes": "study.rivals.boxes",
     "ellipse": "study.rivals.boxes",
 }
@@ -72,11 +74,16 @@ class NetworkSettings(MethodSettings):
     def build(self, run: Run, device: str) -> NetworkMethod:
         if run.corrective is not None:
             raise ValueError(f"model {self.kind!r} gives no embedding to correct by; expected sam or mocl_unet")
-        return self.form()(self.network(run.seed, outputs_of(run)), **shared(run, device))
+        network, classes = self.network(run.seed, outputs_of(run)), getattr(run, "classes", None)
+        if classes is not None:
+            return MulticlassMethod(network, **shared(run, device), classes=classes)
+        return self.form()(network, **shared(run, device))
 
 
 def outputs_of(run: Run) -> int:
-    """How many maps the run's network gives: the probability's, and with instance maps those too."""
+    """How many maps the run's network gives: the probability's, and with instance maps those too; or the classes'."""
+    if (classes := getattr(run, "classes", None)) is not None:
+        return int(classes.outputs)
     return 1 if getattr(run, "instance_maps", None) is None else 1 + MAPS
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +22,14 @@ from allinsam_core.data.case import Case, Split
 from allinsam_core.learning.instances import InstanceSettings
 from allinsam_core.learning.method import Method
 from allinsam_core.learning.threshold import choose
-from allinsam_core.metrics import instance, pixel
+from allinsam_core.metrics import pixel
 from allinsam_core.settings import SettingsError
 from study import data as sources
 from study import methods, records
 from study.config import Run, RunConfig
 from study.data import cases
 from study.datasets import fractions
+from study.judge import judge as judge_of
 from study.root import VARIABLE, resolved
 from study.simulation.corrupt import corrupt
 from study.tuning import Example, tuned
@@ -131,10 +132,10 @@ def perform(
     with watch.measure("predict"):
         threshold = chosen_threshold(config, method, given.val)
         parting = chosen_instances(config, method, given.val, given.train, threshold)
-        rows = score(config, method, given, threshold, parting, scratch / "maps" if maps else None)
+        tables = score(config, method, given, threshold, parting, scratch / "maps" if maps else None)
     method.save(scratch / "trained.safetensors", config.base_weights, {"run": config.run_id})
     about = record(config, method, given.images, given.train, learned, watch, threshold, parting, **given.about)
-    return records.save(about, resolved(results) / config.place, rows=rows)
+    return records.save(about, resolved(results) / config.place, **tables)
 
 
 # ---- what a run learns from
@@ -142,11 +143,13 @@ def perform(
 
 def task(config: RunConfig, images: Images, work: Path) -> Task:
     """Images, labels and the declared part of them. Weak labels are cached below `work`."""
-    train, val = (annotated(config, images[split], work / "weak") for split in ("train", "val"))
-    part = declared_part(config, train)
+    crops = config.data.rule == "crops"  # of whole images, only those of the fraction need labels
+    wanted = images["train"] if crops else declared_part(config, images["train"])
+    train, val = (annotated(config, part, work / "weak") for part in (wanted, images["val"]))
+    part = declared_part(config, train) if crops else train
     if config.validation_share == "fraction":
         val = declared_part(config, val)
-    about = {} if config.noise is None else {"label_dice": agreement(train, images["train"])}
+    about = {} if config.noise is None else {"label_dice": agreement(train, wanted)}
     pixels = [case.image for case in images["train"]]
     return Task(part, val, images[config.scored], pixels, {str(split): part for split, part in images.items()}, about)
 
@@ -210,30 +213,21 @@ def score(
     threshold: float = 0.5,
     parting: InstanceSettings | None = None,
     maps: Path | None = None,
-) -> pd.DataFrame:
-    """Predict and score every image: one row per image, every metric under its own name.
+) -> dict[str, pd.DataFrame]:
+    """Predict and score every image: the judge's tables, every metric under its own name.
 
     threshold: nucleus from this probability on. parting: how nuclei are parted, by default as configured. maps: a
     folder to keep 8-bit probability maps in.
     """
-    rows: list[dict[str, Any]] = []
+    judge = judge_of(config)
     for case in tqdm(given.scored, desc="scoring", disable=None):
         prob, found = method.segment(case, parting or config.instances, threshold)
         given.seen(case, prob)
         if maps is not None:
             maps.mkdir(parents=True, exist_ok=True)
             np.save(maps / f"{case.name}.npy", np.floor(prob * 255 + 0.5).astype(np.uint8))
-        rows.append({"image": case.name, **given.columns(case), **scores(config, prob, found, case)})
-    return pd.DataFrame(rows)
-
-
-def scores(config: Run, prob: np.ndarray, found: np.ndarray, case: Case) -> dict[str, float]:
-    """Every metric of a prediction, (H, W) probability and labels, against the case's truth."""
-    eight_bit = getattr(config, "eight_bit", False)
-    return {
-        **asdict(pixel.evaluate(prob, case.mask, eight_bit=eight_bit)),
-        **asdict(instance.evaluate(found, case.instances)),
-    }
+        judge.add(case, prob, found, given.columns(case))
+    return judge.tables()
 
 
 def record(

@@ -206,8 +206,7 @@ class BoxAnnotator:
         sizes = np.array([(*self._input_size(w), w.height, w.width) for w in windows], dtype=np.float64)
         scale = (sizes[:, :2] / sizes[:, 2:])[:, [1, 0, 1, 0]]  # of x, y, x, y
         prompts = torch.from_numpy((local * scale).astype(np.float32)).to(self.sam.device)
-        hints = ellipse.logits(prompts, self.sam.image_encoder.img_size, self._side) if self.ellipses else None
-        sparse, dense = self.sam.prompt_encoder(points=None, boxes=prompts, masks=hints)
+        sparse, dense = self._encoded(prompts)
         embedding, *fine = (torch.stack(maps) for maps in zip(*(self._embeddings[w] for w in windows), strict=True))
         position = self.sam.prompt_encoder.get_dense_pe()[0]
         tokens = slice(1, None) if self.multimask else slice(0, 1)
@@ -215,6 +214,12 @@ class BoxAnnotator:
         best = scores.argmax(dim=1)
         row = torch.arange(len(best), device=best.device)
         return logits[row, best][:, None], scores[row, best]
+
+    def _encoded(self, boxes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """SAM's sparse and dense embeddings of boxes (N, 4), XYXY pixels of its input."""
+        hints = ellipse.logits(boxes, self.sam.image_encoder.img_size, self._side) if self.ellipses else None
+        sparse, dense = self.sam.prompt_encoder(points=None, boxes=boxes, masks=hints)
+        return sparse, dense
 
 
 def inscribed(boxes: np.ndarray, shape: tuple[int, int], source: str = "boxes") -> list[BoxMask]:

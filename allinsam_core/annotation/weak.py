@@ -1,4 +1,4 @@
-"""Weak labels: the truth reduced to boxes, and SAM's masks of those boxes in its place (paper, §4).
+"""Weak labels: the truth reduced to boxes or points, and SAM's masks of those in its place (paper, §4).
 
 Without a SAM the boxes' inscribed ellipses stand in its place: what boxes alone are worth.
 """
@@ -20,7 +20,8 @@ from pydantic import Field
 from allinsam_core.annotation import boxes as box_rules
 from allinsam_core.annotation.boxes import BoxLaw
 from allinsam_core.annotation.merge import merge
-from allinsam_core.annotation.predict import BoxAnnotator, default_field, inscribed
+from allinsam_core.annotation.points import PointAnnotator, PointSettings, boxes_about, own_pixels
+from allinsam_core.annotation.predict import BoxAnnotator, BoxMask, default_field, inscribed
 from allinsam_core.annotation.sam import Sam, weights_checksum
 from allinsam_core.atomic import replacing, set_aside
 from allinsam_core.data.case import Case
@@ -30,7 +31,10 @@ VERSION = 1  # raised whenever the same inputs give other masks
 
 
 class WeakSettings(Settings):
-    """How boxes are drawn and answered. field None: the model's default for the image's spacing."""
+    """How boxes are drawn and answered. field None: the model's default for the image's spacing.
+
+    points: the truth is reduced to the middle of every nucleus instead, and that is answered; the law means nothing.
+    """
 
     box_law: BoxLaw = "tight"
     spread: int = Field(default=10, ge=0)  # px, of the random law
@@ -38,6 +42,7 @@ class WeakSettings(Settings):
     field: int | None = None
     overlap: float = Field(default=0.34, ge=0, lt=1)
     multimask: bool = False
+    points: PointSettings | None = Field(default=None, exclude_if=lambda value: value is None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,14 +56,25 @@ class WeakLabels:
 def prompts(case: Case, settings: WeakSettings) -> tuple[np.ndarray, np.ndarray]:
     """Boxes (N, 4) float32 XYXY px and the label that each box's mask gets.
 
-    tight, random: the label of the true instance. components: the number of the component, see `reference`.
+    tight, random: the label of the true instance. components: the number of the component, see `reference`. points:
+    the box about each point, or with prompt "point" its pixel.
     """
-    truth = reference(case, settings.box_law)
+    law = "tight" if settings.points else settings.box_law
+    truth = reference(case, law)
     labels = np.flatnonzero(np.bincount(truth.ravel())[1:]) + 1
+    if settings.points:
+        radius = settings.points.radius / case.spacing if settings.points.prompt == "box" else 0.5
+        return boxes_about(middles(truth), case.mask.shape, radius), labels
     if settings.box_law != "random":
         return box_rules.tight(truth), labels
     rng = np.random.default_rng([settings.seed, zlib.crc32(case.name.encode())])
     return box_rules.random(truth, rng, settings.spread), labels
+
+
+def middles(truth: np.ndarray) -> np.ndarray:
+    """(N, 2) float32 XY px: the middle of every nucleus's tight box, in order of label. truth: (H, W) integers."""
+    boxes = box_rules.tight(truth)
+    return (boxes[:, :2] + boxes[:, 2:]) / 2
 
 
 def reference(case: Case, law: BoxLaw) -> np.ndarray:
@@ -77,17 +93,18 @@ def annotate_case(
     boxes, labels = prompts(case, settings)
     described = f"{case.name} ({settings.box_law} boxes)"
     if sam is None:
-        masks = inscribed(boxes, case.mask.shape, described)
+        masks = _own(inscribed(boxes, case.mask.shape, described), case, settings)
         return _marked(case, merge(masks, case.mask.shape, labels.tolist()), settings, "ellipses")
     field = settings.field if settings.field is not None else default_field(sam, case.spacing)
-    annotator = BoxAnnotator(sam, field, settings.overlap, settings.multimask)
+    asked = PointAnnotator if settings.points and settings.points.prompt == "point" else BoxAnnotator
+    annotator = asked(sam, field, settings.overlap, settings.multimask)
     file = None
     if cache is not None:
-        file = cache / f"{_key(case, boxes, labels, checksum or weights_checksum(sam), annotator)}.npz"
+        file = cache / f"{_key(case, boxes, labels, checksum or weights_checksum(sam), annotator, settings)}.npz"
         found = _recall(file, case.instances.shape)
         if found is not None:
             return _marked(case, found, settings)
-    masks = annotator.annotate(case.image, boxes, described)
+    masks = _own(annotator.annotate(case.image, boxes, described), case, settings)
     instances, provenance = merge(masks, case.instances.shape, labels.tolist())
     if file is not None:
         with replacing(file) as unfinished, unfinished.open("wb") as out:
@@ -104,15 +121,25 @@ def weak_cases(
     return [annotate_case(case, sam, settings, cache, checksum) for case in cases]
 
 
+def _own(masks: list[BoxMask], case: Case, settings: WeakSettings) -> list[BoxMask]:
+    """The masks of points without what belongs to other points; those of boxes as they are."""
+    if settings.points is None:
+        return masks
+    lengths = settings.points.reach / case.spacing, settings.points.disc / case.spacing
+    return own_pixels(masks, middles(case.instances), case.mask.shape, *lengths)
+
+
 def _marked(
     case: Case, found: tuple[np.ndarray, pd.DataFrame], settings: WeakSettings, annotator: str = "SAM"
 ) -> WeakLabels:
     instances, provenance = found
-    source = f"{case.source}, {annotator} on {settings.box_law} boxes"
+    source = f"{case.source}, {annotator} on {'points' if settings.points else f'{settings.box_law} boxes'}"
     return WeakLabels(replace(case, instances=instances.astype(np.uint16), source=source), provenance)
 
 
-def _key(case: Case, boxes: np.ndarray, labels: np.ndarray, checksum: str, annotator: BoxAnnotator) -> str:
+def _key(
+    case: Case, boxes: np.ndarray, labels: np.ndarray, checksum: str, annotator: BoxAnnotator, settings: WeakSettings
+) -> str:
     """sha256 over everything that the masks depend on; law, spread and seed are in the boxes."""
     described = {
         "version": VERSION,
@@ -124,6 +151,8 @@ def _key(case: Case, boxes: np.ndarray, labels: np.ndarray, checksum: str, annot
         "ellipses": annotator.ellipses,
         "mask_threshold": annotator.sam.mask_threshold,
     }
+    if settings.points:
+        described["points"] = settings.points.model_dump()
     digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
     for array in (case.image, boxes, labels.astype(np.int64)):
         digest.update(np.ascontiguousarray(array).tobytes())

@@ -29,7 +29,6 @@ from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
 
 from allinsam_core.annotation.sam import PositionEmbeddingRandom, Sam, decode, fine_maps, stem_maps
-from allinsam_core.learning.instances import MAPS
 
 Placement = Literal["all", "late", "none"]
 
@@ -102,12 +101,12 @@ class Adapter(nn.Module):
 
 
 class AdaptedSam(nn.Module):
-    """A SAM that segments without prompts: image in, one map of foreground logits out, or three maps.
+    """A SAM that segments without prompts: image in, one map of foreground logits out, or up to four maps.
 
     image: (B, 3, H, W) float RGB in [0, 1], H and W multiples of the patch size, any B.
-    Returns logits (B, 1, H, W), with instance_maps (B, 3, H, W): foreground and the two maps of `instances`, from mask
-    tokens 0, 1 and 2 of SAM's decoder, which has them anyway: the parameters stay the paper's. Sizes other than SAM's
-    own interpolate the absolute position embedding.
+    Returns logits (B, outputs, H, W): foreground alone, or with it the two maps of `instances`, or a map a class; from
+    the first mask tokens of SAM's decoder, which has four anyway: the parameters stay the paper's. Sizes other than
+    SAM's own interpolate the absolute position embedding.
     trainable: "adapter" freezes the encoder (the paper); "everything" trains it too (our comparison).
     scrambled: mix the tokens as the released code does; None: if `as_released`.
     checkpointing: keep only what goes into each block of the encoder, and compute the rest again for the gradients
@@ -125,7 +124,7 @@ class AdaptedSam(nn.Module):
         zero_init: bool = False,
         as_released: bool = False,
         trainable: Literal["adapter", "everything"] = "adapter",
-        instance_maps: bool = False,
+        outputs: int = 1,
         scrambled: bool | None = None,
         checkpointing: bool = False,
     ) -> None:
@@ -133,7 +132,9 @@ class AdaptedSam(nn.Module):
         self.checkpointing = checkpointing
         self.image_encoder = sam.image_encoder
         self.mask_decoder = sam.mask_decoder
-        self.tokens = slice(0, 1 + MAPS if instance_maps else 1)
+        if not 1 <= outputs <= self.mask_decoder.num_mask_tokens:
+            raise ValueError(f"{outputs} maps, expected 1 to {self.mask_decoder.num_mask_tokens}: SAM's mask tokens")
+        self.tokens = slice(0, outputs)
         width = sam.prompt_encoder.embed_dim
         self.no_mask = nn.Parameter(torch.randn(1, width))
         self.fourier = PositionEmbeddingRandom(width // 2)
@@ -156,6 +157,14 @@ class AdaptedSam(nn.Module):
                 self.adapter.per_block[block].requires_grad_(False)
         if trainable == "adapter":
             self.image_encoder.requires_grad_(False)
+
+    def start_alike(self) -> None:
+        """Let every map start as the foreground's: copies of mask token 0 and of its layers; for maps of classes."""
+        decoder = self.mask_decoder
+        first = decoder.output_hypernetworks_mlps[0].state_dict()
+        for token in range(1, self.tokens.stop):
+            decoder.mask_tokens.weight.data[token] = decoder.mask_tokens.weight.data[0]
+            decoder.output_hypernetworks_mlps[token].load_state_dict(first)
 
     @property
     def patch_size(self) -> int:

@@ -180,6 +180,10 @@ class NetworkMethod(Method):
         )
         return dict(vars(history))
 
+    def weights(self, train: Sequence[Case]) -> Sequence[float] | None:
+        """How often each case is drawn; None: in proportion to its area."""
+        return None
+
     def sampler(self, train: Sequence[Case]) -> Sample:
         """The batches to learn from."""
         return CropSampler(
@@ -189,6 +193,7 @@ class NetworkMethod(Method):
             self.train.batch_size,
             self.seed,
             self.augment,
+            self.weights(train),
         )
 
     def step_loss(self) -> StepLoss:

@@ -109,6 +109,11 @@ class Manifest(_Frozen):
     artefacts: dict[Name, Artefact]
     datasets: dict[Name, Dataset]
 
+    def named(self, name: str) -> str:
+        """An artefact or a dataset as the file writes it: with underlines, where only that is known."""
+        written = name.replace("-", "_")
+        return name if name in {*self.artefacts, *self.datasets} or written not in self.artefacts else written
+
     @model_validator(mode="after")
     def _datasets_known(self) -> Manifest:
         for name, artefact in self.artefacts.items():

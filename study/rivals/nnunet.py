@@ -29,6 +29,7 @@ from torch import nn
 
 from allinsam_core.data.case import Case
 from allinsam_core.learning.method import Method
+from allinsam_core.learning.multiclass import ClassMethod, ClassSettings
 from study.methods import MethodSettings, outputs_of
 from study.rivals import nnunet_data as data
 
@@ -56,6 +57,8 @@ class NnUNetSettings(MethodSettings):
     workers: int = 0
 
     def build(self, run: Run, device: str) -> NnUNet:
+        if (classes := getattr(run, "classes", None)) is not None:
+            return MulticlassNnUNet(self, run.seed, device, classes)
         return NnUNet(self, run.seed, device, cores=outputs_of(run) > 1)
 
 
@@ -64,6 +67,8 @@ class NnUNet(Method):
 
     cores: it learns rims and cores of nuclei (`nnunet_data.classes`), and so has instance maps.
     """
+
+    kinds: tuple[str, ...] = ()  # classes of nuclei that it learns apart
 
     def __init__(self, settings: NnUNetSettings, seed: int = 0, device: str = "auto", cores: bool = False) -> None:
         if find_spec("nnunetv2") is None:
@@ -89,7 +94,7 @@ class NnUNet(Method):
         s = self.settings
         folder.mkdir(parents=True, exist_ok=True)
         with _talking_to(folder / "nnunet.log"):
-            seconds = data.prepare(train, val, folder, s.gpu_memory, self.cores)
+            seconds = data.prepare(train, val, folder, s.gpu_memory, self.cores, self.kinds)
             with data.environment(folder, s.workers):
                 trainer = self._trainer(folder)
                 log = self._train(trainer)
@@ -172,6 +177,14 @@ class NnUNet(Method):
             )
         prob = np.asarray(prob[:, 0], dtype=np.float32)
         return np.stack([prob[1] + prob[2], 1 - prob[2], 1 - prob[2]]) if self.cores else prob[1:]
+
+
+class MulticlassNnUNet(ClassMethod, NnUNet):
+    """nnU-Net as it is for several labels: one softmax over background and classes, whatever `classes.head` says."""
+
+    def __init__(self, settings: NnUNetSettings, seed: int, device: str, classes: ClassSettings) -> None:
+        super().__init__(settings, seed, device)
+        self.classes, self.kinds = classes, classes.names
 
 
 def _set_aside_if_damaged(checkpoint: Path) -> None:

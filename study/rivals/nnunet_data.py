@@ -23,6 +23,7 @@ from allinsam_core.atomic import replacing
 from allinsam_core.data.case import Case
 from allinsam_core.data.errors import DataError
 from allinsam_core.learning.instances import targets
+from allinsam_core.learning.multiclass import class_table
 
 NAME = "Dataset001_nuclei"
 PLANS = "nnUNetPlans"
@@ -52,7 +53,9 @@ def identifier(case: Case) -> str:
     return re.sub(r"[^A-Za-z0-9.-]+", "_", case.name)
 
 
-def export(train: Sequence[Case], val: Sequence[Case], folder: Path, cores: bool = False) -> dict[str, list[str]]:
+def export(
+    train: Sequence[Case], val: Sequence[Case], folder: Path, cores: bool = False, kinds: Sequence[str] = ()
+) -> dict[str, list[str]]:
     """Write images (RGB PNG) and masks (see `classes`) of both parts below `folder`/raw; returns the split.
 
     dataset.json names the training part only: what nnU-Net makes its plan from.
@@ -66,17 +69,20 @@ def export(train: Sequence[Case], val: Sequence[Case], folder: Path, cores: bool
         (raw / part).mkdir(parents=True, exist_ok=True)
     for case, name in zip((*train, *val), names, strict=True):
         imsave(raw / "imagesTr" / f"{name}_0000.png", case.image, check_contrast=False)
-        imsave(raw / "labelsTr" / f"{name}.png", classes(case, cores), check_contrast=False)
-    write_json(description(names[: len(train)], cores), raw / "dataset.json")
+        imsave(raw / "labelsTr" / f"{name}.png", classes(case, cores, kinds), check_contrast=False)
+    write_json(description(names[: len(train)], cores, kinds), raw / "dataset.json")
     return {"train": names[: len(train)], "val": names[len(train) :]}
 
 
-def classes(case: Case, cores: bool) -> np.ndarray:
+def classes(case: Case, cores: bool, kinds: Sequence[str] = ()) -> np.ndarray:
     """(H, W) uint8: 0 background, 1 nucleus; with cores 1 rim, 2 core: the true distance to the boundary is below 0.5.
+    With kinds, the number of the nucleus's class among them, from 1 on.
 
     nnU-Net's usual way to instances ("border-core" in its conversions for the Cell Tracking Challenge), with a rim that
     grows with the nucleus.
     """
+    if kinds:
+        return class_table(case, kinds)[case.instances].astype(np.uint8)
     mask = case.mask.astype(np.uint8)
     if not cores:
         return mask
@@ -84,11 +90,12 @@ def classes(case: Case, cores: bool) -> np.ndarray:
     return mask + (boundary < 0.5).astype(np.uint8)
 
 
-def description(names: Sequence[str], cores: bool = False) -> dict[str, Any]:
+def description(names: Sequence[str], cores: bool = False, kinds: Sequence[str] = ()) -> dict[str, Any]:
     """The content of dataset.json. Channels that are called R, G, B are z-scored image by image."""
+    labels = kinds or (("rim", "core") if cores else ("nucleus",))
     return {
         "channel_names": {"0": "R", "1": "G", "2": "B"},
-        "labels": {"background": 0, "rim": 1, "core": 2} if cores else {"background": 0, "nucleus": 1},
+        "labels": {"background": 0, **{name: number for number, name in enumerate(labels, start=1)}},
         "numTraining": len(names),
         "file_ending": ".png",
         "overwrite_image_reader_writer": "NaturalImage2DIO",
@@ -96,7 +103,14 @@ def description(names: Sequence[str], cores: bool = False) -> dict[str, Any]:
     }
 
 
-def prepare(train: Sequence[Case], val: Sequence[Case], folder: Path, gpu_memory: float, cores: bool = False) -> float:
+def prepare(
+    train: Sequence[Case],
+    val: Sequence[Case],
+    folder: Path,
+    gpu_memory: float,
+    cores: bool = False,
+    kinds: Sequence[str] = (),
+) -> float:
     """Export, check, plan and preprocess, unless that is done; returns the seconds it took.
 
     gpu_memory: the planner's target, GB. cores: as in `classes`. Raises DataError where nnU-Net refuses the data.
@@ -105,12 +119,12 @@ def prepare(train: Sequence[Case], val: Sequence[Case], folder: Path, gpu_memory
     if done.is_file():
         return float(read_json(done)["seconds"])
     clock = time.monotonic()
-    split = export(train, val, folder, cores)
+    split = export(train, val, folder, cores, kinds)
     preprocessed = folder / "preprocessed" / NAME
     with environment(folder, workers=1):  # the planner counts its threads by it
         _checked(folder / "raw" / NAME)
         _plan(gpu_memory)
-        everything = description(split["train"] + split["val"], cores)
+        everything = description(split["train"] + split["val"], cores, kinds)
         for place in (folder / "raw" / NAME, preprocessed):
             write_json(everything, place / "dataset.json")
         write_json([split], preprocessed / "splits_final.json")  # fold 0 is the study's own split

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +22,7 @@ from allinsam_core.data.image import read_rgb
 from study.tools import notices
 from study.tools.errors import sentence
 from study.tools.formats import Boxes, read_boxes, write_geojson, write_imagej
+from study.tools.formats.colours import colours
 from study.tools.formats.imagej import FARTHEST
 from study.tools.spacing import pixel_size
 
@@ -120,8 +122,15 @@ def _write(
         imageio.imwrite(file, overlay(pixels, instances))
 
 
-def overlay(image: np.ndarray, instances: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8: the image with every nucleus outlined. instances: (H, W) integers, 0 = background."""
-    picture = image.copy()
-    picture[find_boundaries(instances, mode="inner")] = OUTLINE
+def overlay(
+    image: np.ndarray, instances: np.ndarray, kinds: Sequence[str] = (), classes: Sequence[str] = ()
+) -> np.ndarray:
+    """(H, W, 3) uint8: the image with every nucleus outlined. instances: (H, W) integers, 0 = background.
+
+    kinds: the class of label 1, 2, …, of `classes`: outlines then have their class's colour.
+    """
+    shown = colours(classes)
+    table = np.array([OUTLINE, *(shown.get(kind, OUTLINE) for kind in kinds)], np.uint8)
+    picture, edge = image.copy(), find_boundaries(instances, mode="inner")
+    picture[edge] = table[instances[edge]] if kinds else OUTLINE
     return picture

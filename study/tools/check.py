@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from allinsam_core.data.case import Case
 from allinsam_core.data.errors import DataError
 from allinsam_core.data.image import count_labels, read_labels, read_rgb
-from study.datasets import aperio, dsb2018, manifest, monuseg
+from study.datasets import aperio, brca_m2c, dsb2018, manifest, monuseg
 from study.root import data_root
 from study.tools import fetch
 
@@ -48,6 +48,7 @@ def check(name: str | None = None, root: Path | None = None) -> list[Report]:
     folder = data_root() if root is None else root
     study = manifest.load()
     if name is not None:
+        name = study.named(name)
         return [_dataset(name, folder) if name in study.datasets else _file(name, root)]
     downloads = [
         key
@@ -93,7 +94,7 @@ def _dataset(name: str, root: Path) -> Report:
     folder = root / name
     if not folder.is_dir():
         return Report(name=name, where=str(folder), status="absent")
-    seen = {monuseg.NAME: _monuseg, dsb2018.NAME: _dsb2018}[name](folder)
+    seen = {monuseg.NAME: _monuseg, dsb2018.NAME: _dsb2018, brca_m2c.NAME: _brca_m2c}[name](folder)
     for key, expected in seen.expected.items():
         if seen.counts[key] != expected:
             seen.problems.append(f"{folder}: {seen.counts[key]} {key.replace('_', ' ')}, expected {expected}")
@@ -151,6 +152,24 @@ def _monuseg_case(seen: _Findings, folder: Path, path: Path, name: str, part: mo
         seen.counts[f"{part}_xml_files"] += 1
         with seen.noting():
             seen.counts[f"{part}_regions"] += len(aperio.read(xml).regions)
+
+
+def _brca_m2c(folder: Path) -> _Findings:
+    """Tiles by split, points by class, and tiles whose pixels and points are the official ones."""
+    seen, patients = _Findings(expected=dict(manifest.load().datasets[brca_m2c.NAME].counts)), set[str]()
+    with seen.noting():
+        folder, listed = brca_m2c.files(folder)
+        for name, split in sorted(listed.items()):
+            with seen.noting():
+                tile = brca_m2c.read(folder, name, split)
+                patients.add(tile.patient)
+                seen.counts[f"{split}_tiles"] += 1
+                seen.counts.update(brca_m2c.CLASSES[kind - 1] for kind in tile.classes.tolist())
+                if trouble := brca_m2c.trouble(tile):
+                    raise DataError(f"{folder}: {trouble}")
+                seen.counts["official_tiles"] += 1
+    seen.counts["patients"] = len(patients)
+    return seen
 
 
 def _dsb2018(folder: Path) -> _Findings:

@@ -50,6 +50,7 @@ def fetch(
 def select(name: str) -> list[tuple[str, Artefact]]:
     """The artefact of this name, else those of the dataset of this name."""
     study = manifest.load()
+    name = study.named(name)
     if name in study.artefacts:
         return [(name, study.artefacts[name])]
     if found := [(key, artefact) for key, artefact in study.artefacts.items() if artefact.dataset == name]:

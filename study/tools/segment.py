@@ -114,10 +114,10 @@ def _write(
         found.spacing,
     )
     shape = (pixels.shape[0], pixels.shape[1])
-    export.write_geojson(out / f"{stem}.geojson", nuclei(), kind="annotation")
+    export.write_geojson(out / f"{stem}.geojson", nuclei(), kind="annotation", classes=names if several else ())
     export.write(out / stem, ("csv", *also), nuclei, shape, image.name, names)
     with replacing(out / f"{stem}_overlay.png") as file:
-        imageio.imwrite(file, overlay(pixels, found.instances))
+        imageio.imwrite(file, overlay(pixels, found.instances, found.classes if several else (), names))
 
 
 def cut_at(model: Model, threshold: float | None) -> Model:

@@ -102,7 +102,7 @@ def results(
     name, classes = job.slide.path.stem, job.model.about.classes
     summary = quality_page.Summary(job.tissue, job.scale)
     first = summary.watch(job.nuclei())
-    export.write_geojson(out / f"{name}.geojson", first, job.scale)
+    export.write_geojson(out / f"{name}.geojson", first, job.scale, classes=classes if len(classes) > 1 else ())
     export.write(out / name, formats, job.nuclei, job.shape, job.slide.path.name, classes, job.scale)
     if "labels" in formats:
         write_labels(out / f"{name}_labels.ome.tif", rows(job), job.shape, job.spacing)

@@ -15,6 +15,7 @@ from allinsam_core.learning.augment import AugmentSettings
 from allinsam_core.learning.instances import InstanceSettings
 from allinsam_core.learning.losses import MapSettings
 from allinsam_core.learning.method import WindowSettings
+from allinsam_core.learning.multiclass import ClassSettings
 from allinsam_core.learning.train import TrainSettings
 from allinsam_core.refinement.corrective import CorrectiveSettings
 from allinsam_core.settings import SettingsError
@@ -56,6 +57,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "noise": {"noise": NoiseSettings(rate=0.0)},
     "threshold_chosen_on": {"threshold_chosen_on": "val"},
     "instance_maps": {"instance_maps": MapSettings()},
+    "classes": {"classes": ClassSettings(names=("a", "b")), "model": UNetSettings(channels=(4, 16))},
     "own": {"own": {"loss": "bce"}},
     "validation_share": {"validation_share": "fraction"},
     "tuning": {"tuning": "val"},

@@ -230,4 +230,4 @@ def test_probabilities_are_scored_as_eight_bit_images_where_the_run_says_so(
     spy = Spy()  # nuclei a little more probable than the rest, by less than one level of 255
     monkeypatch.setattr(spy, "predict", lambda image: np.where(case.mask, 0.1001, 0.1).astype(np.float32))
     given = run.Task(train=[], val=[], scored=[case], pixels=[], images={})
-    assert run.score(config, spy, given)["auc"].tolist() == [auc]
+    assert run.score(config, spy, given)["rows"]["auc"].tolist() == [auc]

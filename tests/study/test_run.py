@@ -339,7 +339,7 @@ def test_learning_sees_errors_and_scoring_the_truth(noisy: Profile, tmp_path: Pa
         def predict(self, image: np.ndarray) -> np.ndarray:
             return next(c for c in images["test"] if c.image is image).mask.astype(np.float32)
 
-    assert run.score(config, Truthful(), given)["dice"].tolist() == [1.0] * len(images["test"])
+    assert run.score(config, Truthful(), given)["rows"]["dice"].tolist() == [1.0] * len(images["test"])
 
 
 def test_a_grid_goes_on_where_it_stopped(noisy: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import zipfile
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import shapely
 from shapely.affinity import scale as scaled
 
 from allinsam_core.atomic import replacing
+from study.tools.formats.colours import colours
 from study.tools.formats.geojson import geometry
 from study.tools.formats.imagej import FARTHEST, traced
 from study.tools.formats.nucleus import MEASURES, Nucleus
@@ -49,19 +50,23 @@ def write(
         write_coco(stem.with_name(f"{stem.name}.json"), nuclei(), shape, image, classes)
 
 
-def write_geojson(path: Path, nuclei: Iterable[Nucleus], scale: float = 1.0, kind: str = "detection") -> int:
+def write_geojson(
+    path: Path, nuclei: Iterable[Nucleus], scale: float = 1.0, kind: str = "detection", classes: Sequence[str] = ()
+) -> int:
     """A FeatureCollection that QuPath opens, with class and measurements. Returns the number of nuclei.
 
     scale: pixels of the slide's finest level per pixel of the masks; QuPath's coordinates are of that level. kind: what
     QuPath takes them for: an "annotation" can be redrawn by hand, a "detection" is light enough for whole slides.
+    classes: all there are, which gives each a colour.
     """
-    count = 0
+    count, shown = 0, colours(classes)
     with replacing(path) as file, file.open("w", encoding="utf-8") as out:
         out.write('{"type": "FeatureCollection", "features": [')
         for nucleus in nuclei:
             properties: dict[str, Any] = {"objectType": kind, "name": str(nucleus.label)}
             if nucleus.kind:
-                properties["classification"] = {"name": nucleus.kind}
+                colour = {"color": list(shown[nucleus.kind])} if nucleus.kind in shown else {}
+                properties["classification"] = {"name": nucleus.kind, **colour}
             properties["measurements"] = {"confidence": round(nucleus.confidence, 4), **_rounded(nucleus.measured)}
             feature = {
                 "type": "Feature",

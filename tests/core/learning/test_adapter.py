@@ -427,14 +427,14 @@ def test_mixed_precision_stays_near_full_precision(tiny_sam: Sam, image: torch.T
 
 
 def test_instance_maps_are_the_decoders_other_mask_tokens(tiny_sam: Sam, image: torch.Tensor) -> None:
-    one, three = adapted(tiny_sam), adapted(tiny_sam, instance_maps=True)
+    one, three = adapted(tiny_sam), adapted(tiny_sam, outputs=3)
     assert parameter_counts(one) == parameter_counts(three)
     assert one.state_dict().keys() == three.state_dict().keys()
     logits = three(image)
     assert logits.shape == (2, 3, 64, 64)
     assert torch.allclose(logits[:, :1], one(image), atol=1e-6)
     for token in (1, 2):  # each map is one token's, and the foreground is not touched
-        changed = adapted(copy.deepcopy(tiny_sam), instance_maps=True)
+        changed = adapted(copy.deepcopy(tiny_sam), outputs=3)
         with torch.no_grad():
             for weight in changed.mask_decoder.output_hypernetworks_mlps[token].parameters():
                 weight.mul_(2)

@@ -114,7 +114,7 @@ def test_the_adapter_is_fine_tuned_and_nothing_else(tiny_sam, square: Case, tmp_
 @pytest.mark.parametrize("kind", ["unet", "sam"])
 def test_instance_maps_are_learnt_beside_what_is_corrected(kind: str, tiny_sam, square: Case, tmp_path: Path) -> None:
     side = {"unet": 32, "sam": 64}[kind]
-    adapter = EmbeddingSam(AdaptedSam(tiny_sam, reduction=8, instance_maps=True)) if kind == "sam" else None
+    adapter = EmbeddingSam(AdaptedSam(tiny_sam, reduction=8, outputs=3)) if kind == "sam" else None
     one = method(adapter or MoclUNet(tasks=1, width=16, maps=2), steps=2)
     one.window, one.instance_maps = WindowSettings(field=side, size=side, batch=1), MapSettings(weight=5.0)
     batch = one.sampler([square])(3)  # in the corrective half

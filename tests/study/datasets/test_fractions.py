@@ -91,3 +91,16 @@ def test_parts_that_teach_nothing_or_do_not_exist_are_refused() -> None:
         subset([], 0.04, 0)
     with pytest.raises(ValueError, match="'tiles'"):
         subset(make(1), 0.04, 0, rule="tiles")  # type: ignore[arg-type]
+
+
+def test_a_patient_is_taken_with_all_images_or_not_at_all() -> None:
+    """Eight images of four patients, two each: a quarter is one patient, 4 % still one; a half holds the quarter."""
+    cases = [replace(case, patient=f"p{i // 2}") for i, case in enumerate(make(8))]
+    half, quarter, least = (subset(cases, part, seed=3, rule="patients") for part in (0.5, 0.25, 0.04))
+    assert [len(part) for part in (half, quarter, least)] == [4, 2, 2]
+    for part in (half, quarter, least):
+        taken = {case.patient for case in part}
+        assert {case.name for case in part} == {case.name for case in cases if case.patient in taken}
+    assert {c.name for c in least} == {c.name for c in quarter} < {c.name for c in half}
+    with pytest.raises(ValueError, match="expected one of crops, whole_image, patients"):
+        subset(cases, 0.5, seed=0, rule="organs")  # type: ignore[arg-type]

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from allinsam_core.annotation import boxes as box_rules
 from allinsam_core.annotation import sam as sams
 from study.tools import annotate as command
+from study.tools.annotate import overlay
 from study.tools.formats import read_boxes
 
 app = typer.Typer()
@@ -143,3 +144,15 @@ def test_no_boxes_are_an_error(folder: Path, weights: Path) -> None:
     code, told = call(folder / "tile.tif", "--boxes", folder / "none.csv", "--out", folder / "o")
     assert code == 2
     assert "none.csv: holds no boxes for tile.tif" in told
+
+
+def test_an_outline_has_the_colour_of_its_class() -> None:
+    labels = np.zeros((20, 20), np.int32)
+    labels[2:8, 2:8], labels[11:17, 11:17] = 1, 2
+    image = np.full((20, 20, 3), 200, np.uint8)
+    plain, named = overlay(image, labels), overlay(image, labels, ("stroma", "tumour"), ("tumour", "stroma"))
+    assert plain[2, 2].tolist() == plain[11, 11].tolist() == [255, 220, 0]
+    assert named[2, 2].tolist() == [213, 94, 0]
+    assert named[11, 11].tolist() == [0, 114, 178]
+    assert (named[4, 4] == 200).all()
+    assert (image == 200).all()

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 import typer
+from skimage.segmentation import find_boundaries
 from typer.testing import CliRunner
 
 import allinsam_core
@@ -20,6 +21,7 @@ from allinsam_core.learning.method import WindowSettings
 from allinsam_core.learning.train import TrainSettings
 from allinsam_core.training import Recipe
 from study.tools import segment as command
+from study.tools.formats.colours import colours
 
 app = typer.Typer()
 app.command()(command.segment)
@@ -83,6 +85,14 @@ def test_a_model_of_two_classes_gives_each_nucleus_its_class(image: Path, traine
     assert [row["class"] for row in rows] == list(expected.classes)
     features = json.loads((out / "tile.geojson").read_text())["features"]
     assert [f["properties"]["classification"]["name"] for f in features] == list(expected.classes)
+    shown = colours(("a", "b"))
+    assert [tuple(f["properties"]["classification"]["color"]) for f in features] == [
+        shown[kind] for kind in expected.classes
+    ]
+    picture = imageio.imread(out / "tile_overlay.png")
+    edge = find_boundaries(expected.instances, mode="inner")
+    wanted = np.array([(0, 0, 0), *(shown[kind] for kind in expected.classes)])[expected.instances]
+    assert np.array_equal(picture[edge], wanted[edge])
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis.extra.numpy import arrays
 
 from study.tools.formats import export, read_boxes
+from study.tools.formats.colours import colours
 from study.tools.formats.labels import write_labels
 from study.tools.formats.nucleus import MEASURES, Nucleus, from_labels, measure
 from study.tools.formats.outline import rasterise
@@ -113,6 +114,22 @@ def test_classes_measurements_and_coordinates_are_in_the_files(tmp_path: Path) -
     coco = json.loads((tmp_path / "s.json").read_text())
     assert coco["annotations"][0]["category_id"] == 2
     assert coco["annotations"][0]["area"] == sum(coco["annotations"][0]["segmentation"]["counts"][1::2]) == 24
+
+
+def test_each_class_has_its_colour_in_qupath(tmp_path: Path) -> None:
+    labels = np.zeros((20, 20), np.int32)
+    labels[2:6, 2:6], labels[10:14, 10:14], labels[2:6, 12:16] = 1, 2, 3
+    made = list(from_labels(labels, classes=["stroma", "tumour", "other"]))
+    export.write_geojson(tmp_path / "s.geojson", made, classes=("tumour", "stroma"))
+    features = json.loads((tmp_path / "s.geojson").read_text())["features"]
+    assert [f["properties"]["classification"] for f in features] == [
+        {"name": "stroma", "color": [213, 94, 0]},
+        {"name": "tumour", "color": [0, 114, 178]},
+        {"name": "other"},
+    ]
+    many = colours([str(n) for n in range(9)])
+    assert many["7"] == many["0"] == (0, 114, 178)
+    assert len({many[str(n)] for n in range(7)}) == 7
 
 
 def test_measures_are_those_of_geometry_and_light() -> None:
