@@ -266,3 +266,13 @@ def test_the_quality_page_stands_alone(tmp_path: Path) -> None:
     record = json.loads((tmp_path / "o" / "s_run.json").read_text())
     assert sum(record["nuclei"].values()) == len(np.unique(labels(tmp_path / "o"))) - 1
     assert record["mm2"] == pytest.approx(200 * 200 * 0.25**2 / 1e6)
+
+
+def test_a_scanner_s_own_resolution_is_taken(tmp_path: Path) -> None:
+    image, path = tissue(128, 128, 10), tmp_path / "s.svs"
+    said = "Aperio Image Library v12\n128x128 [0,0 128x128] (64x64) RAW RGB|AppMag = 20|MPP = 0.5021"
+    tifffile.imwrite(path, image, tile=(64, 64), photometric="rgb", description=said, metadata=None)
+    slide = open_slide(path)
+    assert is_slide(path)
+    assert slide.spacing == 0.5021
+    assert np.array_equal(slide.read(0, 30, 40, 60, 50), image[30:90, 40:90])
