@@ -75,23 +75,28 @@ function render({ model, el }: { model: Model; el: HTMLElement }): () => void {
     created: (shape) => commit("draw", [...history.now, { ...shape, class: kind }], shape.id),
     changed: (shape) => commit("change", replaced(shape), shape.id),
     selected: (id) => {
-      if (id === selected) return;
-      selected = id;
-      panes.forEach((pane) => pane.show(history.now, selected));
+      if (id === selected || (id === null && mode !== "move")) return; // the box just drawn stays chosen for the keys
+      select(id);
     },
     viewed: (from) => panes.forEach((pane) => pane !== from && pane.follow(from)),
     pointed: (from, at) => panes.forEach((pane) => pane !== from && pane.point(at)),
   };
-  const panes = pictures.map((picture) => {
+  const figures = pictures.map((picture) => {
     const figure = document.createElement("figure");
     figure.innerHTML = "<figcaption></figcaption>";
     figure.firstElementChild!.textContent = picture.name;
-    host.append(figure);
-    return new Pane(figure, picture, colour, listener);
+    return figure;
   });
+  host.append(...figures); // all, so that each pane finds the width that it will have
+  const panes = pictures.map((picture, i) => new Pane(figures[i], picture, colour, listener));
 
   const replaced = (shape: Shape) => history.now.map((s) => (s.id === shape.id ? shape : s));
   const current = () => history.now.find((s) => s.id === selected);
+
+  function select(id: string | null): void {
+    selected = id;
+    panes.forEach((pane) => pane.show(history.now, selected, mode));
+  }
 
   function commit(action: string, next: Shape[], subject: string | null): void {
     const tidied = next.map((s) => (s.id === subject ? tidy(s, size) : s)).filter((s) => s !== null);
@@ -119,7 +124,7 @@ function render({ model, el }: { model: Model; el: HTMLElement }): () => void {
 
   function draw(): void {
     panes.forEach((pane) => {
-      pane.show(history.now, selected);
+      pane.show(history.now, selected, mode);
       pane.fill(model.get("masks"), history.now);
     });
   }
@@ -156,7 +161,10 @@ function render({ model, el }: { model: Model; el: HTMLElement }): () => void {
 
   function setMode(next: Mode): void {
     mode = next;
-    panes.forEach((pane) => pane.mode(mode));
+    panes.forEach((pane) => {
+      pane.mode(mode);
+      pane.show(history.now, selected, mode);
+    });
     report();
   }
 
@@ -202,18 +210,18 @@ function render({ model, el }: { model: Model; el: HTMLElement }): () => void {
     else if (key in arrows && current()) {
       const by = event.shiftKey ? 10 : 1;
       shift(by * arrows[key][0], by * arrows[key][1], event.altKey);
-    } else if (key in arrows) view.panBy(view.deltaPointsFromPixels({ x: 60 * arrows[key][0], y: 60 * arrows[key][1] } as never));
+    } else if (key in arrows) panes[0].pan(60 * arrows[key][0], 60 * arrows[key][1]);
     else if (/^[1-9]$/.test(key) && Number(key) <= classes.length) setClass(classes[Number(key) - 1]);
     else if (key === "n") add();
     else if (key === "h") root.classList.toggle("ann-bare");
     else if (key === "Delete" || key === "Backspace") remove();
-    else if (key === "Escape") listener.selected(null);
+    else if (key === "Escape") select(null);
     else if (key === "Tab" && selected && history.now.length > 1) {
       const at = history.now.findIndex((s) => s.id === selected);
       const next = at + (event.shiftKey ? -1 : 1);
       if (!history.now[next]) return false; // beyond the last one, Tab leaves the annotator
-      listener.selected(history.now[next].id);
-    } else if (key === "Enter" && !selected && history.now.length && event.target === root) listener.selected(history.now[0].id);
+      select(history.now[next].id);
+    } else if (key === "Enter" && !selected && history.now.length && event.target === root) select(history.now[0].id);
     else if (key === "+" || key === "-") view.zoomBy(key === "+" ? 1.4 : 1 / 1.4);
     else if (key === "0") view.goHome();
     else return false;

@@ -4,6 +4,8 @@ import { createOSDAnnotator, type ImageAnnotation, type OpenSeadragonAnnotator }
 import { contrast } from "./contrast";
 import { fromAnnotation, toAnnotation, type Point, type Shape, type Size } from "./shape";
 
+const SETTLED = 30; // ms
+
 export type Mode = "move" | "box" | "outline";
 export interface Picture extends Size {
   name: string;
@@ -24,6 +26,8 @@ export class Pane {
   private cursor: SVGElement;
   private masks: SVGElement;
   private url: string;
+  private shown: Shape[] = [];
+  private chosen: string | null = null;
   private quiet = false; // while the pane is told what to show, it does not report
 
   constructor(host: HTMLElement, private picture: Picture, private colour: (kind: string) => string, on: Listener) {
@@ -43,16 +47,15 @@ export class Pane {
       gestureSettingsMouse: { clickToZoom: false, dblClickToZoom: false },
     });
     this.viewer.addHandler("canvas-key", (event) => { event.preventDefaultAction = true; }); // keys are the annotator's
-    this.annotator = createOSDAnnotator(this.viewer, { drawingEnabled: false, drawingMode: "drag", autoSave: true });
+    this.annotator = createOSDAnnotator(this.viewer, { drawingEnabled: false, drawingMode: "drag" });
     this.annotator.setStyle((annotation) => {
       const kind = String((annotation as ImageAnnotation).bodies[0]?.value ?? "");
-      return { stroke: colour(kind) as `#${string}`, strokeWidth: 2, fillOpacity: 0 };
+      return { stroke: colour(kind) as `#${string}`, strokeWidth: annotation.id === this.chosen ? 4 : 2, fillOpacity: 0 };
     });
     this.annotator.on("createAnnotation", (a) => this.quiet || on.created(fromAnnotation(a, "")));
-    this.annotator.on("updateAnnotation", (a) => {
-      if (!this.quiet) on.changed(fromAnnotation(a, String(a.bodies[0]?.value ?? "")));
-    });
-    this.annotator.on("selectionChanged", (all) => this.quiet || on.selected(all[0]?.id ?? null));
+    // What was dragged or selected is asked for when the button is released and Annotorious is through with it: its own
+    // events of selection come late, also for what the pane was told to show
+    stage.addEventListener("pointerup", () => setTimeout(() => this.dragged(on) || on.selected(this.annotator.getSelected()[0]?.id ?? null), SETTLED), { capture: true });
     this.svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
     this.svg.classList.add("ann-over");
     this.svg.innerHTML = `<g class="ann-masks"></g><path class="ann-cursor" d="M-9 0H-3M3 0H9M0-9V-3M0 3V9" visibility="hidden"/>`;
@@ -66,16 +69,21 @@ export class Pane {
   }
 
   mode(mode: Mode): void {
-    this.annotator.setDrawingEnabled(mode !== "move");
-    if (mode !== "move") this.annotator.setDrawingTool(mode === "box" ? "rectangle" : "polygon");
-    this.annotator.setDrawingMode(mode === "outline" ? "click" : "drag");
+    this.silently(() => {
+      this.annotator.setDrawingEnabled(mode !== "move");
+      if (mode !== "move") this.annotator.setDrawingTool(mode === "box" ? "rectangle" : "polygon");
+      this.annotator.setDrawingMode(mode === "outline" ? "click" : "drag");
+    });
   }
 
-  show(shapes: Shape[], selected: string | null): void {
+  // Handles are there in mode "move" only: while boxes are drawn, the next drag shall begin the next one.
+  show(shapes: Shape[], selected: string | null, mode: Mode): void {
+    this.chosen = selected;
+    this.shown = shapes;
     this.silently(() => {
+      this.annotator.cancelSelected();
       this.annotator.setAnnotations(shapes.map(toAnnotation), true);
-      if (selected && shapes.some((s) => s.id === selected)) this.annotator.setSelected(selected, true);
-      else this.annotator.cancelSelected();
+      if (mode === "move" && shapes.some((s) => s.id === selected)) this.annotator.setSelected(selected!, true);
     });
   }
 
@@ -106,6 +114,10 @@ export class Pane {
     this.cursor.setAttribute("transform", `translate(${x} ${y})`);
   }
 
+  pan(dx: number, dy: number): void {
+    this.viewer.viewport.panBy(this.viewer.viewport.deltaPointsFromPixels(new OpenSeadragon.Point(dx, dy)));
+  }
+
   // Middle of what is seen, in image pixels.
   centre(): Point {
     const { x, y } = this.viewer.viewport.getCenter();
@@ -116,6 +128,16 @@ export class Pane {
     this.annotator.destroy();
     this.viewer.destroy();
     URL.revokeObjectURL(this.url);
+  }
+
+  private dragged(on: Listener): boolean {
+    const [annotation] = this.annotator.getSelected();
+    const before = this.shown.find((s) => s.id === annotation?.id);
+    if (!annotation || !before) return false;
+    const after = fromAnnotation(annotation, before.class);
+    const same = after.points.length === before.points.length && after.points.every(([x, y], i) => Math.hypot(x - before.points[i][0], y - before.points[i][1]) < 0.05);
+    if (!same) on.changed(after);
+    return !same;
   }
 
   private silently(act: () => void): void {
