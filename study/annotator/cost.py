@@ -40,7 +40,7 @@ def read(logs: Iterable[Path]) -> pd.DataFrame:
 
 
 def compare(drawn: pd.DataFrame) -> pd.DataFrame:
-    """By kind: nuclei kept, their seconds (median, quartiles), mean clicks; each: seconds of all work per nucleus kept."""
+    """By kind: nuclei kept, quartiles of their seconds, mean clicks; each: seconds of all work per nucleus kept."""
     kept = drawn[drawn["kept"]]
     seconds = kept.groupby("kind")["seconds"]
     return pd.DataFrame(
