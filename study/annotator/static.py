@@ -18,18 +18,18 @@ def html(
 ) -> str:
     """Pictures side by side with everything annotated on each. paths: SVG paths of masks, by id."""
     drawn = "".join(_shape(shape, paths.get(shape.id, ""), classes) for shape in shapes)
-    figures = "".join(_figure(picture, drawn, len(shapes)) for picture in pictures)
-    return f'<div style="display: flex; flex-wrap: wrap; gap: 8px">{figures}</div>'
+    panes = "".join(_pane(picture, drawn, len(shapes)) for picture in pictures)
+    return f'<div style="display: flex; flex-wrap: wrap; gap: 8px">{panes}</div>'
 
 
-def _figure(picture: Mapping[str, Any], drawn: str, count: int) -> str:
+def _pane(picture: Mapping[str, Any], drawn: str, count: int) -> str:
     name, width, height = escape(str(picture["name"])), picture["width"], picture["height"]
     data = base64.b64encode(picture["data"]).decode()
     return (
-        f'<figure style="flex: 1 1 16rem; min-width: 0; margin: 0"><svg viewBox="0 0 {width} {height}" role="img" '
+        f'<div style="flex: 1 1 16rem; min-width: 0; max-width: 40rem"><svg viewBox="0 0 {width} {height}" role="img" '
         f'aria-label="{name} with {count} annotated nuclei" style="width: 100%; height: auto">'
         f'<image href="data:image/png;base64,{data}" width="{width}" height="{height}"/>{drawn}</svg>'
-        f"<figcaption>{name}</figcaption></figure>"
+        f"<div>{name}</div></div>"
     )
 
 

@@ -44,7 +44,13 @@ def run(notebook: Path, output: Path, parameters: dict[str, Any]) -> Path:
     output.parent.mkdir(parents=True, exist_ok=True)
     unfinished = output.with_suffix(".failed.ipynb")
     papermill.execute_notebook(
-        str(notebook), str(unfinished), parameters=parameters, progress_bar=False, log_output=False, cwd=os.getcwd()
+        str(notebook),
+        str(unfinished),
+        parameters=parameters,
+        progress_bar=False,
+        log_output=False,
+        store_widget_state=False,  # a page shows what an output holds; widgets have a still picture for it
+        cwd=os.getcwd(),
     )
     os.replace(unfinished, output)
     return output
