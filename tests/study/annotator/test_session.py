@@ -43,7 +43,8 @@ def test_a_failed_save_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: py
     kept.change(1, [BOX])
     before = kept.path.read_bytes()
 
-    def full(*given: Any, **more: Any) -> None:
+    def full(path: Path, text: str, **more: Any) -> None:
+        path.write_bytes(text[: len(text) // 2].encode())
         raise OSError("No space left on device")
 
     with monkeypatch.context() as patch:
