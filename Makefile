@@ -20,7 +20,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help environment book pages study study-table1 tables rehearse test lint lab serve lock clean
+.PHONY: help environment book pages study study-table1 tables rehearse test lint lab serve annotator lock clean
 
 help: ## This list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## /  make \1\t/' | expand -t 18
@@ -81,6 +81,9 @@ lab: $(STAMP) ## Open JupyterLab on the notebooks
 
 serve: $(STAMP) ## Read the built book on http://localhost:8000
 	python -m http.server --bind 127.0.0.1 --directory book/_build/html 8000
+
+annotator: ## Bundle the annotator's JavaScript anew (needs npm)
+	cd study/annotator/source && npm ci --ignore-scripts && npm run build
 
 lock: $(STAMP) ## Resolve constraints.txt anew for all platforms and Pythons
 	python -m pip install --quiet uv

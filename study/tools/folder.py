@@ -35,7 +35,7 @@ from study.tools.formats.geojson import parse
 from study.tools.formats.outline import rasterise
 from study.tools.formats.points import read_points
 from study.tools.formats.table import rows_of
-from study.tools.spacing import from_tiff
+from study.tools.spacing import pixel_size
 
 IMAGES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
 LABELS = ("_labels", "_instances")  # what a label image's name ends with, beside its image
@@ -123,9 +123,7 @@ class Reader:
     def case(self, pair: Pair) -> Case:
         """One image with its nuclei and their classes."""
         pixels = read_rgb(pair.image)
-        spacing = self.spacing if self.spacing is not None else from_tiff(pair.image)
-        if spacing is None:
-            raise ValueError(f"{pair.image}: does not say how large its pixels are; add --spacing (µm per pixel)")
+        spacing = pixel_size(pair.image, self.spacing)
         instances, kinds = self._labels(pair, pixels) if pair.labels else self._objects(pair, pixels, spacing)
         nameless = sum(not kind for kind in kinds.values())
         if self.merge_classes or nameless == len(kinds):

@@ -53,6 +53,7 @@ def run(notebook: Path, output: Path, parameters: dict[str, Any]) -> Path:
             parameters=parameters,
             progress_bar=False,
             log_output=False,
+            store_widget_state=False,  # a page shows what an output holds; widgets have a still picture for it
             cwd=os.getcwd(),
             config=_private(Path(folder)),
         )

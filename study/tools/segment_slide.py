@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from allinsam_core.data.brightfield import unfit
 from allinsam_core.learning.train import peak_memory
 from allinsam_core.model import Model
 from study import records
@@ -20,6 +21,7 @@ from study.tools.formats.labels import write_labels
 from study.tools.formats.nucleus import Nucleus
 from study.tools.lock import alone
 from study.tools.slide import Slide, open_slide
+from study.tools.spacing import check
 from study.tools.tiles import SIDE, Grid
 
 FORMATS = ("geojson", "csv", "labels", "imagej", "coco", "parquet")
@@ -45,7 +47,7 @@ def run(
     """
     with alone(out / f"{path.stem}.work"):
         slide = open_slide(path)
-        spacing = spacing if spacing is not None else slide.spacing
+        spacing = check(spacing, "--spacing") if spacing is not None else slide.spacing
         if spacing is None:
             raise ValueError(
                 f"{path}: does not say how large its pixels are; add --spacing (µm per pixel of the finest)"
@@ -158,7 +160,7 @@ def _facts(job: slides.Job, summary: quality_page.Summary, area: float, spent: d
 
 
 def _warnings(job: slides.Job, summary: quality_page.Summary) -> list[str]:
-    found = []
+    found = [trouble for trouble in (unfit(job.tissue.picture),) if trouble]
     if job.spacing > 2 * job.model.about.spacing:
         found.append(
             f"the slide's finest level has {job.spacing:g} µm/px, the model learnt from {job.model.about.spacing:g}: "

@@ -88,6 +88,20 @@ def is_slide(path: Path) -> bool:
         return False
 
 
+def in_folder(folder: Path) -> dict[str, Path]:
+    """The slides of a folder by name, without suffix, sorted. Raises ValueError where none is there or names repeat."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder of slides")
+    suffixes = (*VENDORS, *TIFF, ".zarr")
+    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in suffixes and not p.name.startswith("."))
+    found = {path.stem: path for path in paths}
+    if not found:
+        raise ValueError(f"{folder}: no slide, expected files that end in {', '.join(suffixes)}")
+    if twice := [path.name for path in paths if found[path.stem] != path]:
+        raise ValueError(f"{folder}: {twice[0]} and {found[Path(twice[0]).stem].name}: expected one slide per name")
+    return found
+
+
 def open_slide(path: Path) -> Slide:
     """Open a slide. Raises ValueError or OSError that says what is wrong, and how to install what is missing."""
     if not path.exists():
@@ -189,7 +203,10 @@ class ArraySlide(Slide):
         if not scales:
             raise ValueError(f"{path}: no multiscales in its attributes, expected OME-Zarr")
         axes = [a.get("name", a) if isinstance(a, dict) else a for a in scales[0].get("axes", "tczyx")]
-        arrays = [_Planes(group[part["path"]], axes) for part in scales[0]["datasets"]]
+        named = [part["path"] for part in scales[0]["datasets"]]
+        if missing := [name for name in named if name not in group]:
+            raise ValueError(f"{path}: level {missing[0]} of {named} is missing; copy the slide again")
+        arrays = [_Planes(group[name], axes) for name in named]
         return cls(path, arrays, _zarr_spacing(scales[0], axes))
 
     def _pixels(self, level: int, top: int, left: int, height: int, width: int) -> np.ndarray:

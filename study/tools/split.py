@@ -24,14 +24,14 @@ def patients(names: Sequence[str]) -> dict[str, str]:
     """The patient or slide that each image's name speaks of.
 
     A TCGA barcode's patient; what stands before the coordinates in QuPath's "NAME [x=…]"; what stands before the first
-    underscore, where that makes at least two groups, one of them of several images. Else every image is its own.
+    underscore, where that makes at least two groups. Else every image is its own.
     """
     found = {name: _stated(name) for name in names}
     if all(found.values()):
         return {name: str(group) for name, group in found.items()}
     prefix = {name: found[name] or name.partition("_")[0] for name in names}
     groups = Counter(prefix.values())
-    return prefix if 1 < len(groups) < len(names) else {name: name for name in names}
+    return prefix if len(groups) > 1 else {name: name for name in names}
 
 
 def _stated(name: str) -> str | None:

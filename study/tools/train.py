@@ -20,7 +20,7 @@ from allinsam_core.learning.method import NetworkMethod
 from allinsam_core.learning.train import fit, peak_memory
 from allinsam_core.refinement.corrective import CorrectiveSettings
 from study import records
-from study.tools import folder, split
+from study.tools import folder, notices, split
 from study.tools.compare import Comparison, compare
 from study.tools.errors import sentence
 from study.tools.lock import alone
@@ -64,7 +64,8 @@ def train(
             seed,
             device,
         )
-        run(asked, typer.echo)
+        with notices.shown():
+            run(asked, typer.echo)
     except (ValueError, OSError, FloatingPointError) as error:
         typer.echo(f"train: {sentence(error)}", err=True)
         raise typer.Exit(2) from error

@@ -77,7 +77,10 @@ def _entry(data: bytes, path: Path, label: str) -> tuple[Entry, tuple[int, ...]]
     try:
         roi = ImagejRoi.frombytes(data)
         sides = _sides(roi, path, where)
-        area = from_paths(roi.coordinates(multi=True), f"{path}: {where}")
+        if roi.roitype == ROI_TYPE.RECT and roi.subpixelrect and not roi.composite:
+            area: Area | None = shapely.box(*sides)  # its coordinates are whole numbers
+        else:
+            area = from_paths(roi.coordinates(multi=True), f"{path}: {where}")
     except DataError:
         raise
     except Exception as error:  # roifile raises many types for damaged files

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 from pathlib import Path
 
@@ -249,6 +250,38 @@ def test_what_is_no_slide_is_refused(tmp_path: Path) -> None:
         open_slide(tmp_path / "b.svs")
 
 
+def test_a_missing_level_is_named(tmp_path: Path) -> None:
+    import zarr
+
+    group = zarr.open_group(str(tmp_path / "s.zarr"), mode="w")
+    group.create_array("0", data=np.zeros((3, 64, 64), np.uint8), chunks=(3, 32, 32))
+    group.attrs["multiscales"] = [{"axes": ["c", "y", "x"], "datasets": [{"path": "0"}, {"path": "1"}]}]
+    with pytest.raises(ValueError, match=r"s\.zarr: level 1 of \['0', '1'\] is missing"):
+        open_slide(tmp_path / "s.zarr")
+
+
+def test_a_full_disk_is_said_and_finished_tiles_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_pyramid(tmp_path / "s.tif", tissue(150, 210, 40))
+    save, saved = np.savez_compressed, []
+
+    def until_full(*given: object, **more: object) -> None:
+        if len(saved) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        saved.append(given)
+        save(*given, **more)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "savez_compressed", until_full)
+        with pytest.raises(OSError, match="No space left on device"):
+            segment_slide.run(path, tmp_path / "o", model(), whole=True, side=60, tell=lambda _: None)
+    parts = [part.name for part in (tmp_path / "o" / "s.work").glob("*/nuclei/*")]
+    assert len(parts) == 2
+    assert not any(name.startswith(".") for name in parts)
+    assert not (tmp_path / "o" / "s.geojson").exists()
+    segment_slide.run(path, tmp_path / "o", model(), whole=True, side=60, tell=lambda _: None)
+    assert (tmp_path / "o" / "s.geojson").exists()
+
+
 def test_two_runs_on_one_output_do_not_meet(tmp_path: Path) -> None:
     from study.tools.lock import alone
 
@@ -266,3 +299,13 @@ def test_the_quality_page_stands_alone(tmp_path: Path) -> None:
     record = json.loads((tmp_path / "o" / "s_run.json").read_text())
     assert sum(record["nuclei"].values()) == len(np.unique(labels(tmp_path / "o"))) - 1
     assert record["mm2"] == pytest.approx(200 * 200 * 0.25**2 / 1e6)
+
+
+def test_a_scanner_s_own_resolution_is_taken(tmp_path: Path) -> None:
+    image, path = tissue(128, 128, 10), tmp_path / "s.svs"
+    said = "Aperio Image Library v12\n128x128 [0,0 128x128] (64x64) RAW RGB|AppMag = 20|MPP = 0.5021"
+    tifffile.imwrite(path, image, tile=(64, 64), photometric="rgb", description=said, metadata=None)
+    slide = open_slide(path)
+    assert is_slide(path)
+    assert slide.spacing == 0.5021
+    assert np.array_equal(slide.read(0, 30, 40, 60, 50), image[30:90, 40:90])

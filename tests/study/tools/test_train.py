@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from allinsam_core import model as models
 from allinsam_core.annotation import sam as sams
+from allinsam_core.annotation.predict import BoxMask
 from allinsam_core.data.case import Case
 from study.tools import folder, split
 from study.tools import train as command
@@ -244,6 +245,21 @@ def test_images_of_two_resolutions_are_brought_to_the_coarser_one(data: Path, tm
     assert any("resampled to 0.5 µm/px" in line for line in said)
     assert {(c.spacing, c.instances.shape) for c in cases} == {(0.5, (48, 48))}
     assert all(len(np.unique(c.instances)) == 5 for c in cases)
+    near = command.resampled(cases[0], 0.502)
+    assert (near.spacing, near.instances.shape) == (0.502, (48, 48))
+
+
+def test_an_outline_overrules_the_masks_of_boxes(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    truth = nuclei(0)
+    drawn = json.loads((data / "p1_a.geojson").read_text())
+    ring = [[0, 0], [96, 0], [96, 48], [0, 48], [0, 0]]
+    drawn["features"].append({"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [ring]}})
+    (data / "p1_a.geojson").write_text(json.dumps(drawn))
+    everything = [BoxMask(0, 0, np.ones((48, 96), bool), 1.0)]
+    monkeypatch.setattr(folder.BoxAnnotator, "annotate", lambda *given: everything)
+    case = reader(tmp_path, merge_classes=True).case(folder.pairs(data)[0])
+    assert np.array_equal(np.where(case.instances == 5, 0, case.instances), truth)
+    assert (case.instances[:48] > 0).all()
 
 
 @pytest.mark.parametrize(
