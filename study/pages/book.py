@@ -22,7 +22,6 @@ from study.pages import (
     recipes_page,
     rivals_page,
     table3_page,
-    worth_page,
 )
 from study.pages.fragments import PALETTES, Draw, Fragments, Palette
 
@@ -36,7 +35,6 @@ SECTIONS: tuple[Section, ...] = (
     mini_sam_page.fragments,
     recipes_page.fragments,
     rivals_page.fragments,
-    worth_page.fragments,
     deepliif_page.fragments,
     partial(table3_page.fragments, profile="smoke"),
     noise_page.fragments,
