@@ -13,7 +13,6 @@ import matplotlib as mpl
 from study.pages import (
     api_page,
     audit_page,
-    deepliif_page,
     diagrams,
     geometry_page,
     layers,
@@ -35,7 +34,6 @@ SECTIONS: tuple[Section, ...] = (
     mini_sam_page.fragments,
     recipes_page.fragments,
     rivals_page.fragments,
-    deepliif_page.fragments,
     partial(table3_page.fragments, profile="smoke"),
     noise_page.fragments,
 )
