@@ -17,7 +17,6 @@ from study.pages import (
     geometry_page,
     layers,
     mini_sam_page,
-    noise_page,
     recipes_page,
     rivals_page,
     table3_page,
@@ -35,7 +34,6 @@ SECTIONS: tuple[Section, ...] = (
     recipes_page.fragments,
     rivals_page.fragments,
     partial(table3_page.fragments, profile="smoke"),
-    noise_page.fragments,
 )
 NUMBERS = "numbers.json"
 
