@@ -143,7 +143,7 @@ def _monuseg(results: Path, profile: str) -> Iterable[Claim]:
             lead(f"{law} boxes", bootstrap_mean((iou[f"{law} boxes"] - iou[f"ellipses of {law} boxes"]).dropna()))
             for law in ("tight", "random")
         ),
-        "../results/mini_sam",
+        "mini_sam",
     )
 
 

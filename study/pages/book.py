@@ -16,8 +16,6 @@ from study.pages import (
     diagrams,
     geometry_page,
     layers,
-    mini_sam_page,
-    recipes_page,
     rivals_page,
     table3_page,
 )
@@ -30,8 +28,6 @@ SECTIONS: tuple[Section, ...] = (
     diagrams.fragments,
     layers.fragments,
     api_page.fragments,
-    mini_sam_page.fragments,
-    recipes_page.fragments,
     rivals_page.fragments,
     partial(table3_page.fragments, profile="smoke"),
 )
