@@ -16,8 +16,6 @@ from study.pages import (
     diagrams,
     geometry_page,
     layers,
-    rivals_page,
-    table3_page,
 )
 from study.pages.fragments import PALETTES, Draw, Fragments, Palette
 
@@ -28,8 +26,6 @@ SECTIONS: tuple[Section, ...] = (
     diagrams.fragments,
     layers.fragments,
     api_page.fragments,
-    rivals_page.fragments,
-    partial(table3_page.fragments, profile="smoke"),
 )
 NUMBERS = "numbers.json"
 
