@@ -13,9 +13,7 @@ import matplotlib as mpl
 from study.pages import (
     api_page,
     audit_page,
-    diagrams,
     geometry_page,
-    layers,
 )
 from study.pages.fragments import PALETTES, Draw, Fragments, Palette
 
@@ -23,8 +21,6 @@ Section = Callable[[Path], Fragments]
 SECTIONS: tuple[Section, ...] = (
     audit_page.fragments,
     geometry_page.fragments,
-    diagrams.fragments,
-    layers.fragments,
     api_page.fragments,
 )
 NUMBERS = "numbers.json"

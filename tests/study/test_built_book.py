@@ -244,7 +244,7 @@ def test_search_finds_the_adapter(html: Path, browser: Any) -> None:
 @pytest.mark.browser
 def test_layers_are_switched_and_blended_by_keyboard(html: Path, browser: Any) -> None:
     visit = Visit(browser, "phone", "dark")
-    page = visit.open(html / "results" / "patch.html")
+    page = visit.open(html / "runs" / "patch.html")
     layer = page.locator(".layer-stage img").nth(1)
     switch, slider = page.get_by_label("IF", exact=True), page.get_by_label("Opacity of IF, percent")
     assert not layer.is_visible()
@@ -263,7 +263,7 @@ def test_layers_are_switched_and_blended_by_keyboard(html: Path, browser: Any) -
 def test_without_scripts_the_layers_are_a_list_of_pictures(html: Path, browser: Any) -> None:
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
-    page.goto((html / "results" / "patch.html").as_uri())
+    page.goto((html / "runs" / "patch.html").as_uri())
     assert page.locator(".layers li img").count() == page.locator(".layers li strong").count() == 8
     assert all(image.is_visible() for image in page.locator(".layers li img").all())
     context.close()
