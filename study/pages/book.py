@@ -12,15 +12,11 @@ import matplotlib as mpl
 
 from study.pages import (
     api_page,
-    audit_page,
-    geometry_page,
 )
 from study.pages.fragments import PALETTES, Draw, Fragments, Palette
 
 Section = Callable[[Path], Fragments]
 SECTIONS: tuple[Section, ...] = (
-    audit_page.fragments,
-    geometry_page.fragments,
     api_page.fragments,
 )
 NUMBERS = "numbers.json"
