@@ -10,20 +10,23 @@ from sphinx.application import Sphinx
 
 def as_rst(line: str) -> str:
     """A line of a docstring with its `code` as literals and every other sign as it stands."""
-    parts = re.split(r"(`+[^`]+`+)", line)
-    return "".join(f"``{p.strip('`')}``" if p.startswith("`") else re.sub(r"([\\*_|])", r"\\\1", p) for p in parts)
+    parts = re.split(r"`+([^`]+)`+", line)  # every second one is code
+    return "".join(
+        rf"\ ``{part}``\ " if index % 2 else re.sub(r"([\\*_|`])", r"\\\1", part) for index, part in enumerate(parts)
+    )
 
 
 def _convert(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
-    indented = re.compile(r"\s{2,}")
+    """Prose line by line; an indented block after an empty line is shown as it stands."""
     found: list[str] = []
+    inside = False
     for line in lines:
-        example = bool(indented.match(line))
-        if example and not (found and (indented.match(found[-1]) or not found[-1])):
-            example = False
-        if example and found and not indented.match(found[-1]):
-            found += [".. code-block:: python", ""]
-        found.append(line if example else as_rst(line))
+        indented = line.startswith("  ")
+        if indented and not inside and found and not found[-1]:
+            found += [".. code-block:: text", ""]
+            inside = True
+        inside = inside and (indented or not line)
+        found.append(line if inside else as_rst(line))
     lines[:] = found
 
 
