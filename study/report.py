@@ -45,7 +45,8 @@ class _Shown:
     text: str
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        return {"text/html": self.markup, "text/plain": self.text}
+        # {glue:text} evaluates what looks like Python: unquoted, 0.70 would read 0.7 and 2,674 a pair of numbers
+        return {"text/html": self.markup, "text/plain": repr(self.text)}
 
 
 # ---- numbers

@@ -14,6 +14,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from myst_nb.core.variables import format_plain_text
 from skimage.color import rgb2lab
 
 from allinsam_core.metrics.stats import Interval
@@ -186,3 +187,10 @@ def test_the_learning_curve_shows_losses_and_the_validations_that_chose_the_weig
     assert picture.data.startswith(b"\x89PNG")
     assert picture.alt == "Loss against steps"
     assert not plt.get_fignums()[1:]  # what was shown is closed
+
+
+def test_a_number_reads_as_it_was_formatted(glued: dict[str, Any]) -> None:
+    report.numbers(dice=report.score(0.7), cases=f"{2674:,}", seeds=3)
+    plain = {key: shown._repr_mimebundle_()["text/plain"] for key, shown in glued.items()}
+    read = {key: format_plain_text(text, "s") for key, text in plain.items()}  # as {glue:text} does
+    assert read == {"dice": "0.700", "cases": "2,674", "seeds": "3"}
