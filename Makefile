@@ -49,7 +49,6 @@ book: $(STAMP) ## Install, run the smoke study, build the book
 
 pages: $(STAMP) ## Build the book from the results that are there
 	OMP_NUM_THREADS=1 python -m study.tools.notebook pages $(PAGES)
-	allinsam book generate
 	jupyter-book build book -W -n --keep-going
 	allinsam book check book/_build/html
 
@@ -90,4 +89,4 @@ lock: $(STAMP) ## Resolve constraints.txt anew for all platforms and Pythons
 	uv pip compile --universal --python-version 3.11 --no-annotate --no-header --all-extras pyproject.toml -o constraints.txt
 
 clean: ## Remove what was made (environment, built pages, smoke results); committed results stay
-	rm -rf $(VENV) book/_build book/_generated book/runs results/smoke work .snakemake
+	rm -rf $(VENV) book/_build book/runs results/smoke work .snakemake

@@ -143,7 +143,7 @@ def _monuseg(results: Path, profile: str) -> Iterable[Claim]:
             lead(f"{law} boxes", bootstrap_mean((iou[f"{law} boxes"] - iou[f"ellipses of {law} boxes"]).dropna()))
             for law in ("tight", "random")
         ),
-        "../results/mini_sam",
+        "mini_sam",
     )
 
 
@@ -192,4 +192,4 @@ def _corrective(results: Path, profile: str) -> Claim:
     )
     data = "MoNuSeg at 20× and simulated slides, with label errors put in"
     says, measure = "Corrective learning repairs wrong labels.", "Dice, corrective minus plain training"
-    return Claim(says, data, measure, tuple(findings), "../results/mocl")
+    return Claim(says, data, measure, tuple(findings), "label_noise")

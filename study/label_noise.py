@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +61,18 @@ def differences(scores: pd.DataFrame, metric: str = METRIC) -> list[Point]:
     rest = scores[scores["variant"] != "none"]
     paired = rest.merge(plain, on=["source", "rate", "seed", "image", "patient"], suffixes=("", "_plain"))
     return points(paired.assign(difference=paired[metric] - paired[f"{metric}_plain"]), "difference")
+
+
+def verdict(gaps: Sequence[Point]) -> str:
+    """Does a corrective loss help against label errors? One sentence. gaps: of `differences`."""
+    noisy = [gap for gap in gaps if gap.rate > 0]  # what a loss does on clean labels is no help against errors
+    better, worse = (sum(gap.verdict == found for gap in noisy) for found in ("better", "worse"))
+    extent = "in every cell" if better == len(noisy) else "in some of the cells"
+    answer = f"MOCL helps {extent}" if better else "MOCL does not help here"
+    return (
+        f"{answer}: with label errors, {better} of {len(noisy)} comparisons with plain training are better, "
+        f"{worse} worse, and in the rest no difference is shown."
+    )
 
 
 def _order(point: Point) -> tuple[int, float, int]:

@@ -21,6 +21,7 @@ from urllib.parse import quote, urlencode
 import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
+from IPython.display import Image
 from matplotlib.figure import Figure
 from myst_nb import glue
 
@@ -45,7 +46,8 @@ class _Shown:
     text: str
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        return {"text/html": self.markup, "text/plain": self.text}
+        # {glue:text} evaluates what looks like Python: unquoted, 0.70 would read 0.7 and 2,674 a pair of numbers
+        return {"text/html": self.markup, "text/plain": repr(self.text)}
 
 
 # ---- numbers
@@ -143,6 +145,32 @@ def photograph(key: str, alt: str, dpi: int = 100) -> Callable[[Callable[[], Fig
         glue(key, _Shown(_image(content, "jpeg", alt), alt))
 
     return show
+
+
+def shown(figure: Figure, alt: str, dpi: int = 120) -> Image:
+    """A figure as the picture that a cell displays, on white so that it reads on light and dark pages.
+
+    alt: what it shows, in words.
+    """
+    width = round(96 * figure.get_figwidth())
+    return Image(_saved(figure, format="png", dpi=dpi, facecolor="white"), format="png", width=width, alt=alt)
+
+
+def learning_curve(training: Mapping[str, Any]) -> Figure:
+    """Training loss against optimiser steps, and the Dice of each validation; a dotted line marks the weights kept.
+
+    training: `losses` (step, loss), `validations` (each with `step` and `dice`) and `best`, as a record has them.
+    """
+    figure, axes = plt.subplots(figsize=(4.8, 2.8), layout="constrained")
+    axes.plot(*zip(*training["losses"], strict=True), label="training loss")
+    axes.set(xlabel="optimiser step", ylabel="training loss")
+    if training["validations"]:
+        validations = pd.DataFrame(training["validations"])
+        other = axes.twinx()
+        other.plot(validations["step"], validations["dice"], "D--", color="C1", label="validation Dice")
+        other.axvline(training["best"], color="C1", linewidth=0.8, linestyle=":")
+        other.set(ylabel="validation Dice (dashed)", ylim=(0, 1))
+    return figure
 
 
 def _style(page: str, ink: str, faint: str) -> dict[str, object]:

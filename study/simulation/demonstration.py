@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import nn
 
@@ -60,6 +61,20 @@ class Demonstration:
     def regions(self) -> np.ndarray:
         """(H, W) uint8, an index into `REGIONS`."""
         return regions(self.truth, self.noisy)
+
+    def means(self) -> pd.DataFrame:
+        """Mean W, S and ω of each region at every snapshot: one line per step and region."""
+        lines = [
+            {
+                "step": snapshot.step,
+                "phase": "corrective" if snapshot.corrective else "plain",
+                "region": region,
+                **dict(zip(("W", "S", "ω"), values, strict=True)),
+            }
+            for snapshot in self.snapshots
+            for region, values in snapshot.mean_in(self.regions).items()
+        ]
+        return pd.DataFrame(lines).set_index(["step", "phase", "region"]).round(2)
 
 
 def regions(truth: Case, noisy: Case) -> np.ndarray:

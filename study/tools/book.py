@@ -7,18 +7,7 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="The book: what it substitutes, and checks of the built pages.")
-
-
-@app.command("generate")
-def generate_command(
-    results: Annotated[Path, typer.Option(help="Rows and run records.")] = Path("results"),
-    out: Annotated[Path, typer.Option(help="Where the book reads them.")] = Path("book/_generated"),
-) -> None:
-    """Write the numbers, tables and figures that the book substitutes."""
-    from study.pages.book import generate
-
-    typer.echo(f"{len(generate(results, out))} files written to {out}")
+app = typer.Typer(no_args_is_help=True, help="The book: the audit's measurements, and checks of the built pages.")
 
 
 @app.command("check")

@@ -14,7 +14,7 @@ from study.tools.errors import PlainGroup
 # name: module and function or group, and the first paragraph of its help, so that --help imports none of them
 ELSEWHERE = {
     "data": ("study.tools.data:app", "What the study takes from elsewhere: list, fetch, check."),
-    "book": ("study.tools.book:app", "The book: what it substitutes, and checks of the built pages."),
+    "book": ("study.tools.book:app", "The book: the audit's measurements, and checks of the built pages."),
     "results": ("study.tools.results:app", "Committed rows and run records."),
     "notebook": ("study.tools.notebook:app", "Run the study's notebooks."),
     "doctor": (

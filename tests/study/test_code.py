@@ -49,7 +49,7 @@ def test_a_run_is_made_of_its_own_method_and_data(tiny_config: RunConfig) -> Non
     assert {"study/run.py", "study/config.py", "study/rivals/unet.py", "study/simulation/simulate.py"} <= found
     assert {"allinsam_core/learning/train.py", "allinsam_core/metrics/pixel.py"} <= found
     others = {f"{module.replace('.', '/')}.py" for module in methods.KINDS.values()} - {"study/rivals/unet.py"}
-    assert not {path for path in found if path in others or path.startswith(("study/pages", "study/molecular"))} - {
+    assert not {path for path in found if path in others or path.startswith("study/molecular")} - {
         "study/allinsam.py"  # the SAM of weak labels
     }
 

@@ -14,6 +14,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from myst_nb.core.variables import format_plain_text
 from skimage.color import rgb2lab
 
 from allinsam_core.metrics.stats import Interval
@@ -171,3 +172,25 @@ def test_folders_are_found_from_wherever_a_notebook_runs(tmp_path: Path, monkeyp
         assert report.folder("results") == tmp_path / "results"
     assert report.folder(tmp_path / "notebooks") == tmp_path / "notebooks"
     assert report.folder("absent") == Path("absent")
+
+
+def test_the_learning_curve_shows_losses_and_the_validations_that_chose_the_weights() -> None:
+    training = {"losses": [(0, 1.5), (10, 1.0)], "validations": [{"step": 5, "dice": 0.4}, {"step": 10, "dice": 0.6}]}
+    left, right = report.learning_curve({**training, "best": 10}).axes
+    assert [list(values) for values in left.get_lines()[0].get_data()] == [[0, 10], [1.5, 1.0]]
+    assert [list(values) for values in right.get_lines()[0].get_data()] == [[5, 10], [0.4, 0.6]]
+    assert list(right.get_lines()[1].get_xdata()) == [10, 10]
+    assert all((left.get_xlabel(), left.get_ylabel(), right.get_ylabel()))
+    figure = report.learning_curve({**training, "validations": []})
+    assert len(figure.axes) == 1
+    picture = report.shown(figure, "Loss against steps")
+    assert picture.data.startswith(b"\x89PNG")
+    assert picture.alt == "Loss against steps"
+    assert not plt.get_fignums()[1:]  # what was shown is closed
+
+
+def test_a_number_reads_as_it_was_formatted(glued: dict[str, Any]) -> None:
+    report.numbers(dice=report.score(0.7), cases=f"{2674:,}", seeds=3)
+    plain = {key: shown._repr_mimebundle_()["text/plain"] for key, shown in glued.items()}
+    read = {key: format_plain_text(text, "s") for key, text in plain.items()}  # as {glue:text} does
+    assert read == {"dice": "0.700", "cases": "2,674", "seeds": "3"}

@@ -5,7 +5,6 @@ import pytest
 
 from study.audit import label_geometry
 from study.audit.published import table3
-from study.pages import geometry_page
 from study.simulation import simulate
 
 RESULTS = Path(__file__).parents[3] / "results"
@@ -52,7 +51,7 @@ def test_a_missing_record_says_how_to_make_it(tmp_path: Path) -> None:
 
 def test_what_the_page_says_of_the_five_names() -> None:
     names = label_geometry.read(RESULTS / label_geometry.NAMES_RECORD)
-    mean = geometry_page.means(names)
+    mean = names.groupby("name")["value"].mean()
     assert names["image"].nunique() == 14
     assert mean.idxmax() == "jaccard"
     assert mean["jaccard"] - mean["aji_kumar"] > 0.05  # the page: much larger than the other differences
@@ -62,8 +61,8 @@ def test_what_the_page_says_of_the_five_names() -> None:
 
 def test_what_the_page_says_of_geometry() -> None:
     geometry = label_geometry.read(RESULTS / label_geometry.GEOMETRY_RECORD)
-    perfect = geometry_page.geometry_means(geometry, "perfect")
-    prediction = geometry_page.geometry_means(geometry, "prediction")
+    means = geometry.groupby(["scored", "geometry"])[list(label_geometry.METRICS)].mean()
+    perfect, prediction = means.loc["perfect"], means.loc["prediction"]
     assert perfect["dice"]["official"] == 1
     assert perfect["dice"]["8 % thinner"] == pytest.approx(2 * 0.92 / 1.92, abs=1e-3)
     assert perfect["dice"]["shifted and thinner"] < 0.95  # the page: a perfect model stays below

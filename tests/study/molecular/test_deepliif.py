@@ -16,7 +16,6 @@ from allinsam_core.data.errors import DataError, MissingData
 from study import records
 from study.datasets import deepliif as reader
 from study.molecular import deepliif
-from study.pages import deepliif_page
 
 SIDE, NUCLEI, POSITIVE = 160, 30, 9
 IHC, IF = (3, -4), (-2, 5)  # how far these panels lie off the haematoxylin panel, rows and columns
@@ -145,10 +144,6 @@ def test_a_run_and_its_page(
     assert correlation["registered"] > 0.9 > 0.5 > correlation["as given"]
     assert rows.loc[("masks", "ellipses"), "mean_instance_iou"] > 0.2
     assert records.read(folder / "run.json")["failed_registrations"] == {"one": {}}
-    table = deepliif_page.fragments(tmp_path / "results").tables["deepliif"]
-    assert "| one | Ki67 registered | 1.000 | 1.000 | 1.000 | 9 | 9 of 30 |" in table
-    assert "n = 1 tiles, so no intervals" in table
-    assert "failed" not in table
 
 
 def test_a_failed_registration_is_reported_and_nothing_rests_on_it(
@@ -163,13 +158,6 @@ def test_a_failed_registration_is_reported_and_nothing_rests_on_it(
     assert "check" not in set(rows["part"])
     assert rows[rows["item"] == "dapi"]["shift_px"].isna().all()
     assert "registration failed" in records.read(folder / "run.json")["failed_registrations"]["one"]["dapi"]
-    table = deepliif_page.fragments(tmp_path / "results").tables["deepliif"]
-    assert "| one | DAPI | **failed** |" in table
-    assert "- one, DAPI: registration failed: " in table
-
-
-def test_without_a_record_the_page_says_so(tmp_path: Path) -> None:
-    assert "Not run yet: `allinsam deepliif`" in deepliif_page.fragments(tmp_path).tables["deepliif"]
 
 
 def test_the_real_tiles(data_root: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 from allinsam_core.data.case import Case
 from allinsam_core.refinement import mocl
 from allinsam_core.refinement.corrective import CorrectiveSettings
-from study.simulation.demonstration import REGIONS, Snapshot, demonstrate, look, regions
+from study.simulation.demonstration import REGIONS, Demonstration, Snapshot, demonstrate, look, regions
 
 
 @pytest.fixture(scope="module")
@@ -61,3 +61,14 @@ def test_look_reports_the_corrective_weights_during_the_warmup():
     assert np.array_equal(snapshot.omega, mocl.ours(z, e, y, noise=0.3)[1].omega[0, 0].numpy())
     assert snapshot.loss == pytest.approx(mocl.none(z, e, y)[0].item())
     assert sorted(snapshot.chosen.tolist()) == [[i, i] for i in range(4)]
+
+
+def test_means_of_every_step_and_region():
+    image, truth, noisy = np.zeros((1, 4, 3), np.uint8), np.array([[1, 1, 0, 0]]), np.array([[1, 0, 2, 0]])
+    cases = [Case("tile", image, labels.astype(np.uint16), 0.25, "made up") for labels in (truth, noisy)]
+    maps = np.array([[0.9, 0.5, 0.25, 0.1]], np.float32)  # cell, missed, invented, background
+    snapshots = [Snapshot(at, at > 0, 1.0, maps, 1 - maps, 3 * maps, np.zeros(2), np.zeros((1, 2))) for at in (0, 10)]
+    means = Demonstration(*cases, snapshots).means()
+    assert means.loc[(10, "corrective", "invented")].to_dict() == pytest.approx({"W": 0.25, "S": 0.75, "ω": 0.75})
+    assert means.loc[(0, "plain", "missed"), "W"] == 0.5
+    assert len(means) == 8
