@@ -44,8 +44,8 @@ def test_numbers_are_formatted() -> None:
 
 def test_numbers_are_glued_as_text(glued: dict[str, Any]) -> None:
     report.numbers(images=14, dice="0.8 & more")
-    assert glued["images"]._repr_mimebundle_() == {"text/html": "14", "text/plain": "14"}
-    assert glued["dice"]._repr_mimebundle_() == {"text/html": "0.8 &amp; more", "text/plain": "0.8 & more"}
+    assert glued["images"]._repr_mimebundle_() == {"text/html": "14", "text/plain": "'14'"}
+    assert glued["dice"]._repr_mimebundle_() == {"text/html": "0.8 &amp; more", "text/plain": "'0.8 & more'"}
 
 
 # ---- colours
