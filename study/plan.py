@@ -263,10 +263,10 @@ def room(card: dict[str, Any]) -> float:
 
 def remedy(run: Run, card: dict[str, Any]) -> str:
     """The first setting with which a run fits a card, in words; the less it changes, the earlier it is tried."""
-    mixed = {"train": run.train.model_copy(update={"precision": "bf16"})}
-    tries = [("train: {precision: bf16}", mixed)]
+    mixed: dict[str, Any] = {"train": run.train.model_copy(update={"precision": "bf16"})}
+    tries: list[tuple[str, dict[str, Any]]] = [("train: {precision: bf16}", mixed)]
     if isinstance(run.model, SamSettings):
-        spared = {"model": run.model.model_copy(update={"checkpointing": True})}
+        spared: dict[str, Any] = {"model": run.model.model_copy(update={"checkpointing": True})}
         tries += [("model: {checkpointing: true}", spared), ("both precision bf16 and checkpointing", mixed | spared)]
         for name, profile in (("vit_l", "paper-l"), ("vit_b", "paper-b")):
             smaller = run.model.model_copy(update={"name": name, "checkpointing": True})

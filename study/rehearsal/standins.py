@@ -106,7 +106,7 @@ def pixel_checksums(archives: Iterable[Path], path: Path) -> None:
 
 def imagescope(case: Case) -> str:
     """The outlines of up to NUCLEI nuclei of a case, as Aperio ImageScope writes them."""
-    regions = []
+    regions: list[str] = []
     for label in np.unique(case.instances)[1 : NUCLEI + 1]:
         rings = find_contours(np.pad(case.instances == label, 1), 0.5)
         ring = max(rings, key=len) - 1
@@ -133,7 +133,7 @@ def bert(cache: Path) -> None:
     sentences = f"{lvit_text.EVEN} {lvit_text.NONE} denser part of central".split()
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *sorted(words | set(sentences))]
     transformers.BertTokenizer(vocab={piece: number for number, piece in enumerate(vocabulary)}).save_pretrained(made)
-    size = {"hidden_size": lvit_text.EMBEDDING, "num_hidden_layers": 1, "intermediate_size": 8}
+    size: dict[str, Any] = {"hidden_size": lvit_text.EMBEDDING, "num_hidden_layers": 1, "intermediate_size": 8}
     torch.manual_seed(0)
     transformers.BertModel(transformers.BertConfig(vocab_size=len(vocabulary), **size)).save_pretrained(made)
     snapshot.parent.mkdir(parents=True, exist_ok=True)

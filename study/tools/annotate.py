@@ -75,9 +75,9 @@ def run(
     instances, provenance = merge(masks, (pixels.shape[0], pixels.shape[1]))
     _write(out, image.stem, pixels, instances, _named(provenance, prompts), spacing)
     absent = int((provenance["kept"] == 0).sum())
-    field = "the whole image" if annotator.field is None else f"{annotator.field} px"
+    window = "the whole image" if annotator.field is None else f"{annotator.field} px"
     return [
-        f"{model} ({sams.weights_checksum(sam)[:12]}) at {spacing:g} µm/px, window {field}",
+        f"{model} ({sams.weights_checksum(sam)[:12]}) at {spacing:g} µm/px, window {window}",
         f"{len(prompts)} boxes, {len(prompts) - absent} nuclei" + (f", {absent} without pixels" if absent else ""),
         f"written to {out}: {image.stem}_instances.tif, .geojson, _rois.zip, _provenance.csv, _overlay.png",
     ]

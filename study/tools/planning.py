@@ -83,10 +83,10 @@ def _print(profile: str, plans: list[RunPlan], card: str, cards: dict[str, Any])
     typer.echo(
         f"\nin all: {len(plans)} runs, {sum(each.finished for each in plans)} finished; about {disk:.0f} GB of disk"
     )
-    for each in planning.on_cards(plans):
-        fits = "" if each.fits else "  too small for some runs, see below"
-        cost = f"{each.kwh:7.0f} kWh  {each.co2_kg:6.0f} kg CO2  {each.usd:7.0f} USD"
-        typer.echo(f"  {each.card:12} {each.hours:8.0f} h  {cost}{fits}")
+    for on in planning.on_cards(plans):
+        fits = "" if on.fits else "  too small for some runs, see below"
+        cost = f"{on.kwh:7.0f} kWh  {on.co2_kg:6.0f} kg CO2  {on.usd:7.0f} USD"
+        typer.echo(f"  {on.card:12} {on.hours:8.0f} h  {cost}{fits}")
     for name, about in cards.items():
         tight = {each.run.method: each for each in plans if not each.finished and each.memory > planning.room(about)}
         for method, each in tight.items():
