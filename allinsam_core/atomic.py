@@ -27,7 +27,7 @@ def replacing(path: Path) -> Iterator[Path]:
         unfinished.chmod(0o666 & ~umask)
         os.replace(unfinished, path)
     except OSError as error:
-        if error.filename is None:  # as of a full disk
+        if error.errno is not None and error.filename is None:  # as of a full disk
             error.filename = str(path)
         raise
     finally:

@@ -45,7 +45,7 @@ def on_shapes(config: RunConfig) -> nn.Module:
     settings = config.model
     if not isinstance(settings, NetworkSettings):
         raise ValueError(f"model {settings.kind!r} is no network of the common loop, expected one such as 'sam'")
-    if "weights" in type(settings).model_fields:
+    if getattr(settings, "weights", None) is not None:
         settings = settings.model_copy(update={"weights": "random"})
     with torch.device("meta"):
         return settings.network(config.seed, outputs_of(config)).to("meta")

@@ -19,9 +19,12 @@ ELSEWHERE = {
     "notebook": ("study.tools.notebook:app", "Run the study's notebooks."),
     "doctor": (
         "study.tools.doctor:doctor",
-        "What is here, and what each profile still lacks, with the command that brings it.",
+        "What is here (Python, torch, cards, memory, data, checkpoints, disk), and what each profile still lacks.",
     ),
-    "plan": ("study.tools.planning:plan", "Memory, GPU hours, disk, money and energy of a profile, before it is run."),
+    "plan": (
+        "study.tools.planning:plan",
+        "Parameters, memory, GPU hours, disk, money and energy of a profile's runs, from operations and assumptions.",
+    ),
     "annotate": (
         "study.tools.annotate:annotate",
         "Turn boxes into nuclei with SAM: instance map, GeoJSON, ImageJ ROIs, provenance table and a picture.",

@@ -29,7 +29,7 @@ class Lack:
 def doctor(
     profile: Annotated[str, typer.Option(help="Only this profile; status 1 where it lacks anything.")] = "",
 ) -> None:
-    """What is here: Python, torch, cards, memory, cores, data, checkpoints, disk; and what each profile still lacks."""
+    """What is here (Python, torch, cards, memory, data, checkpoints, disk), and what each profile still lacks."""
     for name, text in about().items():
         typer.echo(f"{name:12} {text}")
     typer.echo("")

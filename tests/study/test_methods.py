@@ -64,7 +64,7 @@ def test_the_seed_decides_the_initial_weights(tiny_config: RunConfig) -> None:
 def test_sams_settings_reach_the_adapter(tiny_sam: sam.Sam, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple] = []
     monkeypatch.setattr(sam, "weights_file", lambda weights: f"file of {weights}")
-    monkeypatch.setattr(sam, "build", lambda *arguments: asked.append(arguments) or tiny_sam)
+    monkeypatch.setattr(sam, "build", lambda *arguments, **named: asked.append(arguments) or tiny_sam)
     settings = SamSettings(placement="late", reduction=8, zero_init=True, trainable="everything")
     model = settings.network(0)
     assert isinstance(model, AdaptedSam)
@@ -77,7 +77,7 @@ def test_sams_settings_reach_the_adapter(tiny_sam: sam.Sam, monkeypatch: pytest.
     assert torch.equal(model.fourier.positional_encoding_gaussian_matrix, matrix)
     released = SamSettings(reduction=8, as_released=True, weights="random").network(0)
     assert not torch.equal(released.fourier.positional_encoding_gaussian_matrix, matrix)
-    assert asked == [("mini", "file of shipped"), ("mini",)]
+    assert asked == [("mini", "file of shipped", None), ("mini",)]
 
 
 def test_corrective_learning_is_reached_by_configuration(
@@ -92,7 +92,7 @@ def test_corrective_learning_is_reached_by_configuration(
     assert isinstance(plain, CorrectiveMethod)
     assert plain.corrective.variant == "none"
     monkeypatch.setattr(sam, "weights_file", lambda weights: weights)
-    monkeypatch.setattr(sam, "build", lambda *arguments: tiny_sam)
+    monkeypatch.setattr(sam, "build", lambda *arguments, **named: tiny_sam)
     adapter = methods.build(tiny_config.model_copy(update={"model": SamSettings(reduction=8), "corrective": ours}))
     assert isinstance(adapter, CorrectiveMethod)
     assert isinstance(adapter.model, EmbeddingSam)
@@ -113,7 +113,7 @@ NETWORKS = (
 def test_every_trained_network_can_give_instance_maps(
     model: methods.NetworkSettings, tiny_config: RunConfig, tiny_sam: sam.Sam, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sam, "build", lambda *arguments: tiny_sam)
+    monkeypatch.setattr(sam, "build", lambda *arguments, **named: tiny_sam)
     side = 64 if model.kind == "sam" else 32
     window = WindowSettings(field=side, size=side)
     image = np.full((40, 50, 3), 200, np.uint8)

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from allinsam_core.annotation import sam
 from allinsam_core.data.errors import DataError, MissingData
 from allinsam_core.learning import instances, threshold
 from allinsam_core.learning.instances import InstanceSettings
@@ -270,8 +271,8 @@ def test_weak_labels_come_from_the_annotator_and_complete_ones_are_the_truth(
         return [SimpleNamespace(case=f"weak {image.name}") for image in images]
 
     monkeypatch.setattr(run, "weak_cases", weak_cases)
-    monkeypatch.setattr(run.sam, "weights_file", lambda weights: f"file of {weights}")
-    monkeypatch.setattr(run.sam, "build", lambda name, file: (name, file))
+    monkeypatch.setattr(sam, "weights_file", lambda weights: f"file of {weights}")
+    monkeypatch.setattr(sam, "build", lambda name, file, depth: (name, file))
     config = but(tiny_config, label="weak", annotator=AnnotatorSettings())
     assert run.annotated(config, cases[:2], tmp_path) == ["weak simulated-0", "weak simulated-1"]
     assert asked == [("mini", "file of shipped"), AnnotatorSettings().boxes, tmp_path]

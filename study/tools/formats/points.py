@@ -66,6 +66,8 @@ def _from_geojson(path: Path) -> list[tuple[float, float, str]] | None:
         name = str(label.get("name", "")) if isinstance(label, dict) else str(label)
         try:
             xy = np.array(geometry["coordinates"], dtype=np.float64)
+            if not np.isfinite(xy).all():  # null becomes NaN
+                raise ValueError("not all are finite numbers")
             found += [(float(x), float(y), name) for x, y in xy.reshape(-1, xy.shape[-1])[:, :2]]
         except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
             raise ValueError(f"{path}: feature {index}: coordinates are no x, y pairs ({error})") from error

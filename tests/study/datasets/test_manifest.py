@@ -22,6 +22,7 @@ def test_every_artefact_of_the_study_is_there_with_its_terms() -> None:
         "monuseg-train",
         "monuseg-test",
         "dsb2018",
+        "brca_m2c",
         "sam-vit-b",
         "sam-vit-l",
         "sam-vit-h",

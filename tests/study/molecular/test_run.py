@@ -23,7 +23,6 @@ from study import finished, grid, methods, records
 from study import run as study_run
 from study.config import AnnotatorSettings
 from study.grid import Profile
-from study.molecular import cohort as molecular_cohort
 from study.molecular import inhouse
 from study.molecular.cohort import DRAWN_BY, MolecularCohort, checksum, drawn, prepare
 from study.molecular.run import decode, encode, execute_grid, on_folder, task
@@ -203,8 +202,8 @@ def test_fit_sees_drawn_training_patches_alone_and_scores_are_against_the_refere
 
     boxes = WeakSettings(box_law="random", spread=5)
     monkeypatch.setattr(methods, "build", lambda config, device: Spy())
-    monkeypatch.setattr(molecular_cohort.sam, "weights_file", lambda weights: None)
-    monkeypatch.setattr(molecular_cohort.sam, "build", lambda name, file: None)
+    monkeypatch.setattr(sam, "weights_file", lambda weights: None)
+    monkeypatch.setattr(sam, "build", lambda *arguments: None)
     masks = AnnotatorSettings(boxes=boxes) if boxed else None
     drawers = ("student1", "student2", "student3")
     run = tiny_grid.run("mocl", "Students", "podocyte", 0).model_copy(update={"reference": reference, "masks": masks})

@@ -195,7 +195,7 @@ def test_masks_among_others_are_refused(others: np.ndarray) -> None:
 
 
 def test_an_empty_map_decides_nothing() -> None:
-    with pytest.raises(ValueError, match=r"b\.png: .* could be a mask or a label map; say which"):
+    with pytest.raises(ValueError, match=r"b\.png: .* could be a mask or a label map.*; say which"):
         common(folder(EMPTY, TWO_PARTS), "--kind")
 
 

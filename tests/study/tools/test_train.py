@@ -253,7 +253,10 @@ def test_an_outline_overrules_the_masks_of_boxes(data: Path, tmp_path: Path, mon
     truth = nuclei(0)
     drawn = json.loads((data / "p1_a.geojson").read_text())
     ring = [[0, 0], [96, 0], [96, 48], [0, 48], [0, 0]]
-    drawn["features"].append({"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [ring]}})
+    about = {"objectType": "detection"}  # else it would be taken for a region around nuclei
+    drawn["features"].append(
+        {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [ring]}, "properties": about}
+    )
     (data / "p1_a.geojson").write_text(json.dumps(drawn))
     everything = [BoxMask(0, 0, np.ones((48, 96), bool), 1.0)]
     monkeypatch.setattr(folder.BoxAnnotator, "annotate", lambda *given: everything)
