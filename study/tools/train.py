@@ -214,18 +214,14 @@ def forecast(sam: Sam, recipe: training.Recipe, cases: Sequence[Case], work: Pat
     steps = f"{recipe.train.steps} steps" + (f" for each of {len(names)} classes" if len(names) > 1 else "")
     if (first / "last.ckpt").is_file():
         return f"{steps}, at most; goes on from {first}"
-    unvalidated = (
-        recipe.train.validate_every or recipe.train.steps
-    ) - 1  # the first validation belongs to the training
-    last = min(1 + TIMED, unvalidated, recipe.train.steps - 1)
-    if last <= 1:
+    if recipe.train.steps <= 1 + TIMED:
         return f"{steps}, too few to foretell their time"
     method = training.method(sam, recipe, device)
     own = {s: [c.of_class(names[0]) for c in cases if c.split == s] for s in ("train", "val")}
     _advance(method, own["train"], first, 1)
     clock = time.monotonic()
-    _advance(method, own["train"], first, last)
-    a_step = (time.monotonic() - clock) / (last - 1)
+    _advance(method, own["train"], first, 1 + TIMED)
+    a_step = (time.monotonic() - clock) / TIMED
     clock = time.monotonic()
     method.validate(own["val"][:1])
     pixels = [case.instances.size for case in own["val"]]

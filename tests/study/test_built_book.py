@@ -89,7 +89,7 @@ SIDEWAYS = "document.documentElement.scrollWidth - document.documentElement.clie
 MUTE = """[...document.images]
   .filter(i => !i.alt.trim() || !i.complete || (!i.naturalWidth && i.offsetParent))
   .map(i => i.src)"""
-FIGURES = """[...document.querySelectorAll('article figure:not(.table-figure)')].filter(figure =>
+FIGURES = """[...document.querySelectorAll('article figure:not(.table-figure):not(:has(.not-run))')].filter(figure =>
   [...figure.querySelectorAll('img')].filter(image => image.offsetParent).length !== 1 ||
   !figure.querySelector('figcaption')?.offsetParent).map(figure => figure.id)"""
 # beyond its column and not inside something that scrolls; or scrolling without a sign that there is more

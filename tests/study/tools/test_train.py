@@ -10,6 +10,7 @@ import imageio.v3 as imageio
 import numpy as np
 import pytest
 import tifffile
+import torch
 import typer
 from roifile import ROI_TYPE, ImagejRoi
 from typer.testing import CliRunner
@@ -112,12 +113,13 @@ def test_what_was_foretold_from_is_part_of_the_training(data: Path, tmp_path: Pa
     from allinsam_core import training
 
     asked = command.Request(data, tmp_path / "a.safetensors", steps=6, device="cpu", merge_classes=True)
-    model = command.run(asked, lambda _: None)
     cases, _ = command.read(asked, sams.load_mini())
     alone = training.train(cases, tmp_path / "b.safetensors", command._recipe(asked, 0.25), device="cpu")
+    model = command.run(asked, lambda _: None)  # last: its scores fold the attention of the tests' one mini-SAM
     assert model.about.thresholds == alone.about.thresholds
-    image = cases[0].image
-    assert np.array_equal(model.probability(image, 0.25), alone.probability(image, 0.25))
+    one, other = model.networks.state_dict(), alone.networks.state_dict()
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_outlines_are_taken_as_drawn_and_rectangles_are_boxes_for_sam(data: Path, tmp_path: Path) -> None:
