@@ -28,7 +28,7 @@ RADIUS = 14
 CELL = """from study.annotator import Annotator
 annotator = Annotator("pas.tif", "if.tif", classes=["podocyte", "mesangial"])
 annotator"""
-PATIENCE = 60_000  # ms; a busy machine starts JupyterLab slowly
+PATIENCE = 120_000  # ms; a busy machine starts JupyterLab slowly
 
 
 @pytest.fixture
