@@ -26,7 +26,7 @@ class SamSettings(NetworkSettings):
     """All-in-SAM and its relatives.
 
     weights: "shipped" is our mini-SAM, "random" none, else a checkpoint by its name in the manifest or its path.
-    depth: only so many blocks of the encoder, for checkpoints that have no more. checkpointing: see `AdaptedSam`.
+    depth: only so many blocks of the encoder, for checkpoints that have no more.
     """
 
     kind: Literal["sam"] = "sam"
@@ -39,7 +39,6 @@ class SamSettings(NetworkSettings):
     trainable: Literal["adapter", "everything"] = "adapter"
     scrambled: bool | None = Field(default=None, exclude_if=lambda value: value is None)  # None: as `as_released`
     depth: int | None = Field(default=None, gt=0, exclude_if=lambda value: value is None)  # None: all blocks
-    checkpointing: bool | None = Field(default=None, exclude_if=lambda value: value is None)  # None: no
 
     def initial(self, outputs: int = 1) -> AdaptedSam:
         if self.weights == "random":
@@ -55,7 +54,6 @@ class SamSettings(NetworkSettings):
             trainable=self.trainable,
             outputs=outputs,
             scrambled=self.scrambled,
-            checkpointing=bool(self.checkpointing),
         )
 
     def build(self, run: Run, device: str) -> NetworkMethod:

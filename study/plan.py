@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from allinsam_core.annotation import sam
+from allinsam_core.annotation.attention import recompute
 from allinsam_core.learning.method import WindowSettings
 from study import records, strict_yaml
 from study.allinsam import MoclUNetSettings, SamSettings
@@ -145,15 +146,16 @@ def _step(run: Run) -> Footprint | None:
     if isinstance(run.model, NnUNetSettings):
         given = assumptions()["nnunet"]
         return _footprint(run.model, True, given["batch"], given["patch"])
-    return _footprint(run.model, run.train.precision == "bf16", run.train.batch_size, run.window.size)
+    recomputed = run.train.activations == "recomputed"
+    return _footprint(run.model, run.train.precision == "bf16", run.train.batch_size, run.window.size, recomputed)
 
 
 @cache
-def _footprint(model: Any, mixed: bool, batch: int, size: int) -> Footprint:
+def _footprint(model: Any, mixed: bool, batch: int, size: int, recomputed: bool = False) -> Footprint:
     build = network_of(model)
     if build is None:
         raise ValueError(f"model {model.kind!r} has no network")
-    return footprint(build, batch, size, mixed)
+    return footprint(lambda: recompute(build(), recomputed), batch, size, mixed)
 
 
 @cache
@@ -263,14 +265,17 @@ def room(card: dict[str, Any]) -> float:
 
 def remedy(run: Run, card: dict[str, Any]) -> str:
     """The first setting with which a run fits a card, in words; the less it changes, the earlier it is tried."""
-    mixed: dict[str, Any] = {"train": run.train.model_copy(update={"precision": "bf16"})}
+
+    def trained(**update: Any) -> dict[str, Any]:
+        return {"train": run.train.model_copy(update=update)}
+
+    mixed, both = trained(precision="bf16"), trained(precision="bf16", activations="recomputed")
     tries: list[tuple[str, dict[str, Any]]] = [("train: {precision: bf16}", mixed)]
     if isinstance(run.model, SamSettings):
-        spared: dict[str, Any] = {"model": run.model.model_copy(update={"checkpointing": True})}
-        tries += [("model: {checkpointing: true}", spared), ("both precision bf16 and checkpointing", mixed | spared)]
+        tries.append(("train: {activations: recomputed}", trained(activations="recomputed")))
+        tries.append(("train: {precision: bf16, activations: recomputed}", both))
         for name, profile in (("vit_l", "paper-l"), ("vit_b", "paper-b")):
-            smaller = run.model.model_copy(update={"name": name, "checkpointing": True})
-            tries.append((f"profile {profile} ({name})", mixed | {"model": smaller}))
+            tries.append((f"profile {profile} ({name})", both | {"model": run.model.model_copy(update={"name": name})}))
     if run.train.batch_size > 1:
         one = run.train.model_copy(update={"batch_size": 1, "accumulate": run.train.batch_size, "precision": "bf16"})
         tries.append((f"train: {{batch_size: 1, accumulate: {run.train.batch_size}, precision: bf16}}", {"train": one}))

@@ -26,7 +26,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.func import functional_call
-from torch.utils.checkpoint import checkpoint
 
 from allinsam_core.annotation.sam import PositionEmbeddingRandom, Sam, decode, fine_maps, stem_maps
 
@@ -109,8 +108,6 @@ class AdaptedSam(nn.Module):
     SAM's own interpolate the absolute position embedding.
     trainable: "adapter" freezes the encoder (the paper); "everything" trains it too (our comparison).
     scrambled: mix the tokens as the released code does; None: if `as_released`.
-    checkpointing: keep only what goes into each block of the encoder, and compute the rest again for the gradients
-    (Chen et al. 2016, arXiv 1604.06174): the same values for a fraction of the memory and a third more time.
     """
 
     pixel_mean: torch.Tensor
@@ -126,10 +123,8 @@ class AdaptedSam(nn.Module):
         trainable: Literal["adapter", "everything"] = "adapter",
         outputs: int = 1,
         scrambled: bool | None = None,
-        checkpointing: bool = False,
     ) -> None:
         super().__init__()
-        self.checkpointing = checkpointing
         self.image_encoder = sam.image_encoder
         self.mask_decoder = sam.mask_decoder
         if not 1 <= outputs <= self.mask_decoder.num_mask_tokens:
@@ -183,7 +178,7 @@ class AdaptedSam(nn.Module):
             raise ValueError(f"image is {tuple(image.shape)}; height and width must be multiples of {patch}")
         grid = (image.shape[-2] // patch, image.shape[-1] // patch)
         resized = {} if encoder.pos_embed is None else {"pos_embed": _resized(encoder.pos_embed, grid)}
-        with self._prompts_added(), self._blocks_checkpointed(), stem_maps(encoder) as fine:
+        with self._prompts_added(), stem_maps(encoder) as fine:
             embedding = functional_call(encoder, resized, ((image - self.pixel_mean) / self.pixel_std,))
         return embedding, fine_maps(self.mask_decoder, embedding, tuple(fine))
 
@@ -209,18 +204,6 @@ class AdaptedSam(nn.Module):
         finally:
             for hook in hooks:
                 hook.remove()
-
-    @contextmanager
-    def _blocks_checkpointed(self) -> Iterator[None]:
-        """Within it the blocks of the encoder keep nothing but their input, where `checkpointing` asks for it."""
-        blocks = self.image_encoder.blocks if self.checkpointing and torch.is_grad_enabled() else ()
-        for block in blocks:
-            block.forward = partial(checkpoint, block.forward, use_reentrant=False)
-        try:
-            yield
-        finally:
-            for block in blocks:
-                del block.forward
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         embedding, fine = self.embed(image)

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from allinsam_core.annotation import sam
+from allinsam_core.annotation.attention import recompute
 from allinsam_core.learning.adapter import AdaptedSam
 from study.footprint import footprint
 
@@ -55,12 +56,12 @@ def test_memory_is_what_a_process_really_takes(side: int) -> None:
     assert 0.6 < counted / measured < 1.5
 
 
-def test_freezing_and_checkpointing_and_mixed_precision_take_less() -> None:
+def test_freezing_and_recomputing_and_mixed_precision_take_less() -> None:
     def tiny(**settings: object) -> AdaptedSam:
         return AdaptedSam(sam.build("mini"), reduction=8, **settings)  # type: ignore[arg-type]
 
     plain = footprint(tiny, 1, 256)
-    spared = footprint(lambda: tiny(checkpointing=True), 1, 256)
+    spared = footprint(lambda: recompute(tiny()), 1, 256)
     mixed = footprint(tiny, 1, 256, mixed=True)
     whole = footprint(lambda: tiny(trainable="everything"), 1, 256)
     assert spared.memory < 0.95 * plain.memory  # of a small SAM, whose decoder sets the peak

@@ -315,12 +315,12 @@ def test_a_profile_is_laid_over_the_one_that_it_is_like() -> None:
     paper, small = study.profile("paper"), study.profile("paper-b")
     assert small.points() == paper.points()
     ours, theirs = (each.run("allinsam", "weak", 1.0, 2023).model_dump() for each in (small, paper))
-    assert (ours["model"]["name"], ours["model"]["checkpointing"], ours["train"]["precision"]) == (
+    assert (ours["model"]["name"], ours["train"]["activations"], ours["train"]["precision"]) == (
         "vit_b",
-        True,
+        "recomputed",
         "bf16",
     )
-    assert "checkpointing" not in theirs["model"] or theirs["model"]["checkpointing"] is None
+    assert theirs["train"].get("activations") is None
     assert ours["annotator"]["weights"] == ours["model"]["weights"] == "sam-vit-b"
     assert ours["window"] == theirs["window"]
     assert ours["train"]["steps"] == theirs["train"]["steps"]

@@ -11,9 +11,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from allinsam_core.annotation import sam as sams
-from allinsam_core.annotation.sam import Sam
+from allinsam_core.annotation.attention import RecomputedBlock, recompute
+from allinsam_core.annotation.sam import Block, Sam
 from allinsam_core.learning import adapter
 from allinsam_core.learning.adapter import AdaptedSam, high_pass, parameter_counts
+from allinsam_core.learning.augment import AugmentSettings
+from allinsam_core.learning.method import NetworkMethod, WindowSettings
+from allinsam_core.learning.train import TrainSettings
 
 COUNTS = {  # total, trainable, adapter
     "vit_b": (93_792_820, 4_121_908, 63_312),
@@ -442,11 +446,11 @@ def test_instance_maps_are_the_decoders_other_mask_tokens(tiny_sam: Sam, image: 
         assert moved.tolist() == [False, token == 1, token == 2]
 
 
-def test_checkpointed_blocks_give_the_same_values_and_gradients(tiny_sam: Sam) -> None:
-    """The eager twin: nothing may differ by a bit, and the blocks are themselves again afterwards."""
+def test_recomputed_blocks_give_the_same_values_and_gradients(tiny_sam: Sam) -> None:
+    """The eager twin: nothing may differ by a bit."""
     eager = AdaptedSam(tiny_sam, reduction=8)
     spared = copy.deepcopy(eager)
-    spared.checkpointing = True
+    recompute(spared)
     image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     saved: dict[str, int] = {}
     for name, model in (("eager", eager), ("spared", spared)):
@@ -464,7 +468,6 @@ def test_checkpointed_blocks_give_the_same_values_and_gradients(tiny_sam: Sam) -
         if parameter.grad is not None:
             assert torch.equal(parameter.grad, gradients[name]), name
     assert saved["spared"] < 0.7 * saved["eager"]
-    assert not any("forward" in vars(block) for block in spared.image_encoder.blocks)
     with torch.no_grad():
         assert torch.equal(spared(image), expected)
 
@@ -483,3 +486,10 @@ def test_mixed_precision_gives_nearly_the_same_logits_and_gradients(tiny_sam: Sa
     (exact, full), (rounded, half) = found
     assert 0 < (rounded - exact).norm() / exact.norm() < 0.05  # bfloat16 has 8 bits; equal would be no mixed precision
     assert torch.nn.functional.cosine_similarity(full, half, dim=0) > 0.98
+
+
+def test_a_method_recomputes_its_sams_blocks_where_training_asks_for_it(tiny_sam: Sam) -> None:
+    for asked, expected in ((None, Block), ("recomputed", RecomputedBlock)):
+        train = TrainSettings(activations=asked)
+        method = NetworkMethod(AdaptedSam(tiny_sam, reduction=8), WindowSettings(), train, AugmentSettings())
+        assert {type(block) for block in method.model.image_encoder.blocks} == {expected}  # type: ignore[union-attr]

@@ -46,12 +46,8 @@ def test_stops_are_stretches_rounds_and_the_end(config: mini2.Mini2Config) -> No
     assert set(standard.rounds) < set(standard.stops)
 
 
-@pytest.mark.parametrize("last", [1, 3, 4, 5])
-def test_killed_and_continued_it_gives_the_same_weights(
-    config: mini2.Mini2Config, last: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folders = [tmp_path / "whole", tmp_path / "killed"]
-    mini2.run(config, tmp_path, folders[0], tmp_path, "cpu")
+def run_killed_at(last: int, config: mini2.Mini2Config, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that ends when step `last` begins."""
     step = mini2.fit.__globals__["_step"]
 
     def killing(*arguments: object) -> float:
@@ -62,7 +58,16 @@ def test_killed_and_continued_it_gives_the_same_weights(
     with monkeypatch.context() as patch:
         patch.setitem(mini2.fit.__globals__, "_step", killing)
         with pytest.raises(KeyboardInterrupt):
-            mini2.run(config, tmp_path, folders[1], tmp_path, "cpu")
+            mini2.run(config, folder.parent, folder, folder.parent, "cpu")
+
+
+@pytest.mark.parametrize("last", [1, 3, 4, 5])
+def test_killed_and_continued_it_gives_the_same_weights(
+    config: mini2.Mini2Config, last: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = [tmp_path / "whole", tmp_path / "killed"]
+    mini2.run(config, tmp_path, folders[0], tmp_path, "cpu")
+    run_killed_at(last, config, folders[1], monkeypatch)
     mini2.run(config, tmp_path, folders[1], tmp_path, "cpu")
     one, other = (sams.read_weights(folder / "mini_sam.safetensors") for folder in folders)
     assert all(torch.equal(one[name], other[name]) for name in one)
@@ -103,17 +108,7 @@ def test_another_length_is_taken_before_the_rate_falls_and_gives_that_lengths_we
     folders = [tmp_path / "direct", tmp_path / "lengthened"]
     longer = config.of_length(10)  # its rate falls from step 8 on, that of 6 steps from step 5 on
     mini2.run(longer, tmp_path, folders[0], tmp_path, "cpu")
-    step = mini2.fit.__globals__["_step"]
-
-    def stopping(*arguments: object) -> float:
-        if arguments[-1] == 4:
-            raise KeyboardInterrupt
-        return step(*arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setitem(mini2.fit.__globals__, "_step", stopping)
-        with pytest.raises(KeyboardInterrupt):
-            mini2.run(config, tmp_path, folders[1], tmp_path, "cpu")
+    run_killed_at(4, config, folders[1], monkeypatch)
     mini2.run(longer, tmp_path, folders[1], tmp_path, "cpu")
     one, other = (sams.read_weights(folder / "mini_sam.safetensors") for folder in folders)
     assert all(torch.equal(one[name], other[name]) for name in one)
