@@ -70,3 +70,10 @@ def test_freezing_and_recomputing_and_mixed_precision_take_less() -> None:
     assert (plain.forward, plain.parameters) == (mixed.forward, whole.parameters)
     assert plain.alone < plain.memory
     assert torch.rand(1).device.type == "cpu"  # the fake tensors stay inside
+
+
+def test_operations_of_the_published_network() -> None:
+    """2,973 billion multiplications are known of SAM ViT-H's encoder; frozen weights need no gradient of their own."""
+    found = footprint(lambda: AdaptedSam(sam.build("vit_h")), 1, 1024)
+    assert found.forward / 2 == pytest.approx(2.98e12, rel=0.01)
+    assert 2 * found.forward < found.step < 2.2 * found.forward
