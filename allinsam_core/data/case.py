@@ -65,6 +65,12 @@ class Case:
             instances=self.instances[rows, cols].copy(),
         )
 
+    def middle(self, size: int) -> Case:
+        """The central square, of `size` px or as large as the image allows."""
+        height, width = self.instances.shape
+        size = min(size, height, width)
+        return self.crop((height - size) // 2, (width - size) // 2, size)
+
     def halved(self) -> Case:
         """The case at half the resolution: the mean colour of every 2 × 2 pixels, the label of their first.
 

@@ -167,7 +167,7 @@ class NetworkMethod(Method):
             recompute(self.model)
 
     def fit(self, train: Sequence[Case], val: Sequence[Case], folder: Path) -> dict[str, Any]:
-        seen = val if self.train.validation_crop is None else [middle(c, self.train.validation_crop) for c in val]
+        seen = val if self.train.validation_crop is None else [case.middle(self.train.validation_crop) for case in val]
         history = fit(
             self.model,
             self.sampler(train),
@@ -260,10 +260,3 @@ class NetworkMethod(Method):
         self.model.to(self.fabric.device)
         bfloat16 = self.train.precision == "bf16"
         return maps(self.segmenter(), image, w.field, w.size, overlap, w.batch, self.fabric.device, bfloat16)
-
-
-def middle(case: Case, side: int) -> Case:
-    """The central square of a case, of `side` px or as large as the case allows."""
-    height, width = case.instances.shape
-    side = min(side, height, width)
-    return case.crop((height - side) // 2, (width - side) // 2, side)

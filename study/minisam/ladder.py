@@ -116,18 +116,13 @@ def untouched(sam: sams.Sam) -> dict[str, Any]:
             found = instance.evaluate(instances.from_maps(prob, centre, boundary), case.instances)
             scores.append((pixel.evaluate(prob, case.mask).dice, found.f1_instance_50, found.aji_kumar))
         figures |= _means(scores, "promptless")
-    return {**figures, "boxes": [_boxes(sam, [_middle(case) for case in val], t) for t in THRESHOLDS]}
+    return {**figures, "boxes": [_boxes(sam, [case.middle(SIDE) for case in val], t) for t in THRESHOLDS]}
 
 
 def _means(scores: list[tuple[float, float, float]], what: str) -> dict[str, float]:
     """Means over images of Dice, f1_instance_50 and aji_kumar."""
     names = ("dice", "f1_instance_50", "aji_kumar")
     return {f"{what}_{name}": float(value) for name, value in zip(names, np.mean(scores, axis=0), strict=True)}
-
-
-def _middle(case: Case) -> Case:
-    height, width = case.instances.shape
-    return case.crop((height - SIDE) // 2, (width - SIDE) // 2, SIDE)
 
 
 def _boxes(sam: sams.Sam, cases: list[Case], threshold: float) -> dict[str, float]:

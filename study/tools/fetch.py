@@ -6,12 +6,10 @@ import contextlib
 import hashlib
 import logging
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
 import requests
-from filelock import FileLock
 
 from allinsam_core.atomic import replacing
 from allinsam_core.data.errors import DataError, MissingData
@@ -20,6 +18,7 @@ from study.datasets.manifest import Artefact
 from study.root import CACHE, VARIABLE
 from study.tools import archive
 from study.tools.download import WrongFile, download
+from study.tools.lock import in_turn
 
 MIRROR = "ALLINSAM_MIRROR"
 log = logging.getLogger(__name__)
@@ -127,7 +126,7 @@ def _fetch_one(
         return path
     target = unpacked_path(artefact, root)
     if not target.exists():
-        with alone_on(path):
+        with in_turn(path):
             if not target.exists():
                 archive.unpack(path, target)
     return target
@@ -152,7 +151,7 @@ def _download(name: str, artefact: Artefact, path: Path, progressbar: bool) -> N
         return kind_trouble(artefact, came) if artefact.sha256 is None else file_trouble(artefact, came)
 
     try:
-        with alone_on(path):
+        with in_turn(path):
             if path.is_file() and file_trouble(artefact, path) is None:
                 return  # another process has fetched it meanwhile
             path.unlink(missing_ok=True)  # not what it should be
@@ -184,14 +183,6 @@ def addresses(artefact: Artefact) -> list[str]:
     """
     mirror = os.environ.get(MIRROR, "").rstrip("/")
     return [*([f"{mirror}/{quote(artefact.file)}"] if mirror else []), artefact.source]
-
-
-@contextlib.contextmanager
-def alone_on(path: Path) -> Iterator[None]:
-    """Wait until no other process fetches or unpacks the same file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_name(f".{path.name}.lock")):
-        yield
 
 
 def _sha256(path: Path) -> str:
