@@ -15,6 +15,7 @@ import torch
 from allinsam_core.annotation import sam as sams
 from allinsam_core.data.case import Case
 from allinsam_core.learning.augment import prefetched
+from allinsam_core.learning.devices import mixed_precision
 from allinsam_core.learning.method import NetworkMethod, WindowSettings, middle
 from allinsam_core.learning.train import StepLoss
 from benchmarks.ratio import Row, compare
@@ -46,7 +47,7 @@ def steps_of(method: NetworkMethod, cases: list[Case], ahead: bool) -> Callable[
     def step() -> float:
         method.model.train()
         batch = next(batches)
-        with torch.autocast("cpu", torch.bfloat16, enabled=method.train.precision == "bf16"):
+        with mixed_precision("cpu", method.train.precision == "bf16"):
             value = loss(method.model, batch)
         value.backward()
         optimizer.step()

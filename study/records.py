@@ -143,6 +143,8 @@ def environment(device: torch.device | str = "cpu") -> dict[str, Any]:
     """Device, processor, threads and library versions."""
     import torch  # late: reading records, as the pages do, needs none of it
 
+    from allinsam_core.annotation.attention import has_bfloat16
+
     chosen = torch.device(device)
     name = torch.cuda.get_device_name(chosen) if chosen.type == "cuda" else _processor()
     versions = {}
@@ -154,6 +156,7 @@ def environment(device: torch.device | str = "cpu") -> dict[str, Any]:
     return {
         "device": chosen.type,
         "device_name": name,
+        "bfloat16": has_bfloat16(chosen),  # else `precision: bf16` was computed in float32
         "threads": torch.get_num_threads(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),

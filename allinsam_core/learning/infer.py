@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from allinsam_core.learning.devices import mixed_precision
+
 
 def probability(
     model: nn.Module,
@@ -58,7 +60,7 @@ def maps(
         pixels = torch.stack([grown[window] for window in windows]).to(device).float() / 255
         if field != size:
             pixels = F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
-        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bfloat16):
+        with mixed_precision(device, bfloat16):
             logits = model(pixels)
         found = activate(logits.float())
         if field != size:

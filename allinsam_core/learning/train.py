@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from allinsam_core.atomic import replacing, set_aside
 from allinsam_core.learning.augment import Batch, prefetched
-from allinsam_core.learning.devices import fabric_on, on_all
+from allinsam_core.learning.devices import fabric_on, mixed_precision, on_all
 from allinsam_core.learning.optimizer import learning_rate, optimizer_of
 from allinsam_core.settings import Settings, later
 
@@ -44,7 +44,7 @@ class TrainSettings(Settings):
     final_rate: float = 1e-7  # where cosine and trapezoid end
     warmup: int = 0  # steps of linear increase
     clip: float = 0.0  # largest gradient norm; 0 = no clipping
-    precision: Literal["fp32", "bf16"] = "fp32"  # bf16: automatic mixed precision, weights stay float32
+    precision: Literal["fp32", "bf16"] = "fp32"  # bf16: `devices.mixed_precision`; weights stay float32
     validate_every: int = Field(default=0, ge=0)  # steps; 0 = never, the last weights are kept
     patience: int = 0  # validations without improvement before stopping; 0 = never stop early
     select: Literal["loss", "dice"] = "loss"  # what chooses the best weights on the validation images
@@ -258,7 +258,7 @@ def _step(
     total = 0.0
     for _ in range(settings.accumulate):
         batch = next(batches).to(fabric.device)
-        with torch.autocast(fabric.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
+        with mixed_precision(fabric.device, settings.precision == "bf16"):
             value = loss(model, batch) / settings.accumulate
         if not torch.isfinite(value):
             raise FloatingPointError(

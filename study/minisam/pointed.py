@@ -28,6 +28,7 @@ from tqdm import tqdm
 from allinsam_core.annotation.windows import grid
 from allinsam_core.atomic import replacing
 from allinsam_core.data.case import Case
+from allinsam_core.learning.devices import mixed_precision
 from study.datasets.brca_m2c import SPACING, PointTile
 from study.minisam.pretrain import PromptableSam
 
@@ -81,7 +82,7 @@ def promptless(model: PromptableSam, image: np.ndarray) -> np.ndarray:
     central = np.minimum(ramp[:, None], ramp)
     for window in grid(shape, size, 0.4):
         pixels = torch.from_numpy(window.cut(image)).permute(2, 0, 1)[None].float() / 255
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed_precision("cpu"):
             found = model.promptless(pixels)[0].float().sigmoid().numpy()
         rows, columns = (slice(s, s + size) for s in (window.top, window.left))
         wins = central > best[rows, columns]

@@ -28,6 +28,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from allinsam_core.data.case import Case
+from allinsam_core.learning.devices import mixed_precision
 from allinsam_core.learning.method import Method
 from allinsam_core.learning.multiclass import ClassMethod, ClassSettings
 from study.methods import MethodSettings, outputs_of
@@ -170,8 +171,7 @@ class NnUNet(Method):
             raise ValueError("this nnU-Net is not trained, expected fit before predict; fraction 0 means nothing to it")
         pixels = image.transpose(2, 0, 1)[:, None].astype(np.float32)  # (3, 1, H, W), as nnU-Net's PNG reader gives
         on_cpu = self.fabric.device.type == "cpu"
-        half = torch.autocast("cpu", torch.bfloat16, enabled=on_cpu and self.settings.precision == "bf16")
-        with half:
+        with mixed_precision("cpu", on_cpu and self.settings.precision == "bf16"):
             _, prob = self._predictor.predict_single_npy_array(
                 pixels, {"spacing": (999, 1, 1)}, save_or_return_probabilities=True
             )

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
+from allinsam_core.learning.devices import mixed_precision
+
 
 class BudgetTrainer(nnUNetTrainer):
     """nnU-Net's trainer: same network, loss, optimiser, schedule, sampling and augmentation.
@@ -26,7 +28,7 @@ class BudgetTrainer(nnUNetTrainer):
 
     def autocast(self) -> torch.autocast:
         """Mixed precision on a processor only; on a GPU nnU-Net's own float16 stays as it is."""
-        return torch.autocast("cpu", torch.bfloat16, enabled=self.bf16 and self.device.type == "cpu")
+        return mixed_precision("cpu", self.bf16 and self.device.type == "cpu")
 
     def initialize(self) -> None:
         torch.manual_seed(self.seed)
