@@ -73,6 +73,7 @@ def test_the_environment_says_what_ran() -> None:
     assert found["device"] == "cpu"
     assert found["device_name"]
     assert found["threads"] >= 1
+    assert isinstance(found["bfloat16"], bool)
     assert set(found["libraries"]) == set(records.LIBRARIES)
     absent = {name for name, found_version in found["libraries"].items() if found_version == "absent"}
     assert absent <= {"nnunetv2"}  # an extra

@@ -12,7 +12,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from allinsam_core.learning import train
+from allinsam_core.learning import devices, train
 from allinsam_core.learning.augment import Batch, prefetched
 from allinsam_core.learning.devices import fabric_on
 from allinsam_core.learning.optimizer import cooldown_start, learning_rate
@@ -318,6 +318,18 @@ def test_clipping_bounds_the_gradient(tmp_path: Path) -> None:
     fit(model, settings, tmp_path)
     moved = torch.cat([(p.detach() - before[n]).flatten() for n, p in model.named_parameters()])
     assert float(moved.norm()) == pytest.approx(1.99e-3, rel=0.01)
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_products_are_bfloat16_only_where_the_device_multiplies_it(
+    able: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(devices, "has_bfloat16", lambda device: able)
+    seen = set()
+    model = network()
+    model.register_forward_hook(lambda module, inputs, logits: seen.add(logits.dtype))
+    fit(model, TrainSettings(steps=1, precision="bf16"), tmp_path)
+    assert seen == {torch.bfloat16 if able else torch.float32}
 
 
 def test_the_loop_learns_in_mixed_precision(tmp_path: Path) -> None:
