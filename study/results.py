@@ -8,12 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from allinsam_core.metrics.stats import Interval, nested_bootstrap_mean
 from study.audit.published import Table3Row
 from study.audit.published import table3 as published_table3
 from study.finished import NotRun, finished
 from study.records import RecordError
 from study.root import resolved
+from study.stats import Interval, nested_bootstrap_mean
 
 # our metric → the column of the paper's Table 3 that it stands beside
 TABLE3_METRICS = {

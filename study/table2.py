@@ -9,10 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from allinsam_core.metrics.stats import holm
 from study import results as tables
 from study.audit.published import Table2Row
 from study.audit.published import table2 as published_table2
+from study.stats import holm
 from study.verdicts import compare
 
 METRICS = ("dice", "iou_column", "jaccard", "aji_kumar")
