@@ -12,9 +12,9 @@ from allinsam_core.learning.method import NetworkMethod
 from allinsam_core.learning.multiclass import MulticlassMethod
 from allinsam_core.refinement.corrective import CorrectiveSettings, EmbeddingSam
 from allinsam_core.refinement.method import CorrectiveMethod, CorrectiveMulticlass
-from allinsam_core.refinement.network import MoclUNet
 from study import checkpoints
 from study.methods import NetworkSettings, outputs_of, shared
+from study.rivals.mocl_unet import MoclUNet
 
 if TYPE_CHECKING:
     from study.config import Run

@@ -13,7 +13,7 @@ from torch import nn
 from allinsam_core.data.case import Case
 from allinsam_core.refinement import mocl
 from allinsam_core.refinement.corrective import CorrectiveSettings
-from allinsam_core.refinement.network import MoclUNet
+from study.rivals.mocl_unet import MoclUNet
 from study.simulation import simulate
 from study.simulation.corrupt import NoiseLaw, corrupt
 from study.simulation.style import Style

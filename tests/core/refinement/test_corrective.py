@@ -25,7 +25,7 @@ from allinsam_core.refinement.corrective import (
     ScheduledBatch,
     step_loss,
 )
-from allinsam_core.refinement.network import MoclUNet
+from study.rivals.mocl_unet import MoclUNet
 
 PLAIN = AugmentSettings(turns=False, zoom=0.0, stain=0, shift=0, blur=0, noise=0)
 TINY = sams.MiniGeometry(
