@@ -14,7 +14,6 @@ from allinsam_core.learning.augment import AugmentSettings
 from allinsam_core.learning.instances import InstanceSettings
 from allinsam_core.learning.losses import LOSSES, MapSettings
 from allinsam_core.learning.method import WindowSettings
-from allinsam_core.learning.multiclass import ClassSettings
 from allinsam_core.learning.train import TrainSettings
 from allinsam_core.refinement.corrective import CorrectiveSettings
 from allinsam_core.settings import Settings, SettingsError, later, nearest
@@ -22,6 +21,7 @@ from study import checkpoints, records
 from study.allinsam import SamName
 from study.data import DataSettings
 from study.methods import Model
+from study.multiclass import ClassSettings
 from study.simulation.corrupt import NoiseLaw
 
 Label = Literal["complete", "weak"]

@@ -16,8 +16,8 @@ from scipy.ndimage import gaussian_filter
 from sklearn.naive_bayes import GaussianNB
 
 from allinsam_core.data.case import Case
-from allinsam_core.learning.multiclass import ClassMethod, ClassSettings, class_table
 from study.methods import MethodSettings
+from study.multiclass import ClassMethod, ClassSettings, class_table
 from study.rivals.otsu import Otsu, OtsuSettings
 from study.rivals.stain import density
 

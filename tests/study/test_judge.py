@@ -18,14 +18,13 @@ from allinsam_core.learning.augment import AugmentSettings
 from allinsam_core.learning.instances import InstanceSettings
 from allinsam_core.learning.losses import MapSettings
 from allinsam_core.learning.method import WindowSettings
-from allinsam_core.learning.multiclass import ClassSettings
 from allinsam_core.learning.train import TrainSettings
-from allinsam_core.metrics import detection
 from study import data as sources
-from study import finished, run
+from study import detection, finished, run
 from study.config import AnnotatorSettings, RunConfig
 from study.data import DataSettings
 from study.judge import ByPoints, judge
+from study.multiclass import ClassSettings
 from study.results import collect
 from study.rivals import nnunet_data
 from study.rivals.hue import Hue, HueSettings, hue
