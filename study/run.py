@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from allinsam_core.annotation.weak import weak_cases
 from allinsam_core.data.case import Case, Split
 from allinsam_core.learning.instances import InstanceSettings
 from allinsam_core.learning.method import Method
@@ -33,6 +32,7 @@ from study.judge import judge as judge_of
 from study.root import VARIABLE, resolved
 from study.simulation.corrupt import corrupt
 from study.tuning import Example, tuned
+from study.weak import weak_cases
 
 if TYPE_CHECKING:
     from study.grid import Profile

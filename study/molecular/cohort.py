@@ -18,7 +18,6 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from allinsam_core.annotation.weak import weak_cases
 from allinsam_core.data.case import Case, Split
 from allinsam_core.data.errors import DataError
 from study import records
@@ -29,6 +28,7 @@ from study.molecular.config import CohortSettings, MolecularConfig
 from study.molecular.inhouse import InHouse
 from study.molecular.patch import CellType, Patch
 from study.simulation import glomerulus
+from study.weak import weak_cases
 
 VERSION = 1  # raised whenever the same settings give other patches or annotations
 # folder name → noise model; "expert" sees the marker, as everyone in the paper's workflow does (§3.1)

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from allinsam_core.annotation.weak import WeakSettings, weak_cases
 from allinsam_core.data.case import Case, Split
 from allinsam_core.learning import instances, threshold
 from allinsam_core.learning.method import Method
@@ -21,6 +20,7 @@ from study.config import AnnotatorSettings, NoiseSettings, RunConfig
 from study.data import DataSettings
 from study.datasets import fractions
 from study.simulation.corrupt import NoiseLaw, corrupt
+from study.weak import WeakSettings, weak_cases
 
 # neither the boxes nor the law of errors are the defaults, so that a run that forgets them is found out
 BOXES = WeakSettings(box_law="components")
