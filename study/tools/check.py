@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict
 
 from allinsam_core.data.case import Case
 from allinsam_core.data.errors import DataError
-from allinsam_core.data.image import count_labels, read_labels, read_rgb
 from study.datasets import aperio, brca_m2c, dsb2018, manifest, monuseg
+from study.datasets.image import count_labels, read_labels, read_rgb
 from study.root import data_root
 from study.tools import fetch
 
