@@ -14,7 +14,6 @@ from pydantic import Field
 from torch import nn
 
 from allinsam_core.annotation.attention import fold, recompute
-from allinsam_core.annotation.boxes import tight
 from allinsam_core.data.case import Case
 from allinsam_core.learning import checkpoint
 from allinsam_core.learning.augment import AugmentSettings, Batch, CropSampler
@@ -96,33 +95,6 @@ class Method(ABC):
     def save(self, path: Path, base: str, note: dict[str, str]) -> None:
         """Write what was trained; by default nothing. base: checksum of the weights that it was trained on."""
         return
-
-
-class BoxPrompted(Method):
-    """A reference that is given the true boxes of the image it segments: not a rival, and marked wherever shown.
-
-    It is given boxes, no masks; other methods see a test image's pixels alone. It learns nothing.
-    """
-
-    def fit(self, train: Sequence[Case], val: Sequence[Case], folder: Path) -> dict[str, Any]:
-        return {}
-
-    def predict(self, image: np.ndarray) -> np.ndarray:
-        raise TypeError(f"{type(self).__name__} marks masks in boxes, no probabilities of pixels; call segment")
-
-    def segment(
-        self, case: Case, settings: InstanceSettings | None = None, threshold: float = 0.5
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """As for `Method`; the labels are kept as `predict_boxes` gives them, the probability is 0 or 1."""
-        found = self.predict_boxes(case.image, tight(case.instances), case.spacing)
-        return (found > 0).astype(np.float32), found
-
-    @abstractmethod
-    def predict_boxes(self, image: np.ndarray, boxes: np.ndarray, spacing: float) -> np.ndarray:
-        """Labels (H, W) integers, 0 = background, of an image (H, W, 3) uint8 at `spacing` µm/px.
-
-        boxes: (N, 4) float32 XYXY px, half-open, one around each true nucleus.
-        """
 
 
 class WindowSettings(Settings):

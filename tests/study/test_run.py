@@ -16,7 +16,7 @@ from allinsam_core.data.errors import DataError, MissingData
 from allinsam_core.learning import instances, threshold
 from allinsam_core.learning.instances import InstanceSettings
 from allinsam_core.learning.losses import MapSettings
-from allinsam_core.learning.method import BoxPrompted, Method
+from allinsam_core.learning.method import Method
 from allinsam_core.metrics import pixel
 from allinsam_core.metrics.instance import InstanceScores
 from allinsam_core.metrics.pixel import PixelScores
@@ -29,7 +29,7 @@ from study.datasets import monuseg, splits
 from study.grid import Profile
 from study.records import RecordError
 from study.results import collect
-from study.rivals.boxes import EllipseSettings
+from study.rivals.boxes import BoxPrompted, EllipseSettings
 from study.rivals.otsu import Otsu, OtsuSettings
 from study.simulation import simulate
 from study.simulation.corrupt import corrupt
