@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from filelock import FileLock
 from pydantic import model_validator
 from torch import nn
 
@@ -28,6 +27,7 @@ from allinsam_core.learning.method import Method, NetworkMethod
 from study.methods import MethodSettings
 from study.rivals import stain
 from study.rivals.unet import UNetSettings
+from study.tools.lock import in_turn
 
 if TYPE_CHECKING:
     from study.config import Run
@@ -93,7 +93,7 @@ class Beds(Method):
             place.mkdir(parents=True, exist_ok=True)
             method = self.member(index)
             try:
-                with FileLock(place / "lock"):  # another row may be training it
+                with in_turn(place / "last.ckpt"):  # another row may be training it
                     histories.append(method.fit([train[i] for i in self.bag(index, len(train))], val, place))
             except Exception as error:
                 error.add_note(f"{place}: member {index + 1} of {self.settings.members}; finished members are kept")
