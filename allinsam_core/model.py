@@ -75,7 +75,7 @@ class Model:
             )
             for net in self.networks
         ]
-        return np.stack([threshold.moved(m, t) for m, t in zip(maps, self.about.thresholds, strict=True)])
+        return np.stack([threshold.rescaled(m, t) for m, t in zip(maps, self.about.thresholds, strict=True)])
 
     def field(self, spacing: float) -> int:
         """Side of the network's window in pixels of an image at `spacing` µm per pixel: even, at least 16."""

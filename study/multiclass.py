@@ -26,7 +26,7 @@ from allinsam_core.learning.augment import Batch
 from allinsam_core.learning.instances import InstanceSettings, from_probability
 from allinsam_core.learning.losses import LOSSES
 from allinsam_core.learning.method import Method, NetworkMethod
-from allinsam_core.learning.threshold import moved
+from allinsam_core.learning.threshold import rescaled
 from allinsam_core.learning.train import Sample, StepLoss
 from allinsam_core.refinement.corrective import CorrectiveSettings, Scheduled, ScheduledBatch
 from allinsam_core.settings import Settings
@@ -129,12 +129,12 @@ class ClassMethod(Method):
         self, case: Case, settings: InstanceSettings | None = None, threshold: float = 0.5
     ) -> tuple[np.ndarray, np.ndarray]:
         """Probabilities (C, H, W) float32 and labels (H, W) of a case; `detection.points_of` names classes."""
-        prob = moved(self.predict_maps(self.given(case)), threshold)
+        prob = rescaled(self.predict_maps(self.given(case)), threshold)
         return prob, part(prob, self.classes.claim, settings or InstanceSettings(), case.spacing)
 
     def maps_of(self, case: Case, threshold: float = 0.5) -> np.ndarray:
         """The probability of any class, (1, H, W)."""
-        return union(moved(self.predict_maps(self.given(case)), threshold))[None]
+        return union(rescaled(self.predict_maps(self.given(case)), threshold))[None]
 
 
 @dataclass

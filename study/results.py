@@ -45,7 +45,7 @@ METHOD_NAMES = {
     "boxes": "mini-SAM, given the true boxes",
     "ellipse": "Ellipses in the true boxes",
 }
-TOLD = ("boxes", "ellipse", "lvit_oracle")  # references that are told something of the truth of the test images
+REFERENCES = ("boxes", "ellipse", "lvit_oracle")  # they are given something of the truth of the test images
 TABLE2_ONLY = (
     "finetuned",
     "scratch",
@@ -56,7 +56,7 @@ TABLE2_ONLY = (
     "beds",
     "beds-stain",
     "mocl_unet",
-    *TOLD,
+    *REFERENCES,
 )
 PAPER_METHOD = {"allinsam": "All-in-SAM", "nnunet": "nnUNet"}
 

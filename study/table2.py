@@ -121,7 +121,7 @@ def paired_tests(scores: pd.DataFrame, reference: str = "allinsam") -> pd.DataFr
     `difference` is reference − rival with its interval over images and seeds; `p Holm` is adjusted over all lines
     returned. Methods that do not train, or are given something of the truth, are no rivals.
     """
-    trained = scores[(scores["fraction"] > 0) & ~scores["method"].isin(tables.TOLD)]
+    trained = scores[(scores["fraction"] > 0) & ~scores["method"].isin(tables.REFERENCES)]
     cells: Any = trained[["label", "fraction", "method"]].drop_duplicates().to_numpy().tolist()
     rivals = sorted(
         (tuple(cell) for cell in cells if cell[2] != reference),

@@ -223,7 +223,7 @@ class BoxAnnotator:
 
 
 def inscribed(boxes: np.ndarray, shape: tuple[int, int], source: str = "boxes") -> list[BoxMask]:
-    """What boxes alone say: each box's inscribed ellipse, no image looked at. The floor under every box-prompted mask.
+    """Each box's inscribed ellipse, without the image: the baseline that a box-prompted mask must exceed.
 
     boxes: (N, 4) XYXY px, half-open. shape: (H, W) of the image. A pixel belongs where its centre lies inside.
     """

@@ -21,7 +21,7 @@ from allinsam_core.learning.devices import fabric_on
 from allinsam_core.learning.infer import maps
 from allinsam_core.learning.instances import InstanceSettings, nuclei
 from allinsam_core.learning.losses import LOSSES, Loss, MapSettings, distances, double_sigmoid
-from allinsam_core.learning.threshold import moved
+from allinsam_core.learning.threshold import rescaled
 from allinsam_core.learning.train import Sample, StepLoss, TrainSettings, fit
 from allinsam_core.settings import Settings
 
@@ -63,15 +63,15 @@ class Method(ABC):
     ) -> tuple[np.ndarray, np.ndarray]:
         """Probability (H, W) float32 and labels (H, W) integers, 0 = background, of a case.
 
-        threshold: the probability that is moved to 0.5 before anything else is done with it.
+        threshold: the probability from which a pixel is nucleus; all are rescaled so that it becomes 0.5.
         """
         maps = self.maps_of(case, threshold)
         return maps[0], nuclei(maps, settings, case.spacing)
 
     def maps_of(self, case: Case, threshold: float = 0.5) -> np.ndarray:
-        """All maps of a case as `segment` parts nuclei by them, the probability with `threshold` moved to 0.5."""
+        """The maps of a case by which `segment` parts nuclei, the probability rescaled by `threshold`."""
         prob, *distances = self.predict_maps(self.given(case))
-        return np.stack([moved(prob, threshold), *distances])
+        return np.stack([rescaled(prob, threshold), *distances])
 
     @property
     def network(self) -> nn.Module | None:
@@ -139,21 +139,22 @@ class NetworkMethod(Method):
             recompute(self.model)
 
     def fit(self, train: Sequence[Case], val: Sequence[Case], folder: Path) -> dict[str, Any]:
-        seen = val if self.train.validation_crop is None else [case.middle(self.train.validation_crop) for case in val]
+        side = self.train.validation_crop
+        validated = val if side is None else [case.middle(side) for case in val]
         history = fit(
             self.model,
             self.sampler(train),
             self.step_loss(),
             self.train,
             folder,
-            validate=lambda _: self.validate(seen),
+            validate=lambda _: self.validate(validated),
             seed=self.seed,
             fabric=self.fabric,
         )
         return dict(vars(history))
 
     def weights(self, train: Sequence[Case]) -> Sequence[float] | None:
-        """How often each case is drawn; None: in proportion to its area."""
+        """How often each case is sampled; None: in proportion to its area."""
         return None
 
     def sampler(self, train: Sequence[Case]) -> Sample:

@@ -113,7 +113,7 @@ class EmbeddingSam(nn.Module):
     def __init__(self, sam: AdaptedSam) -> None:
         super().__init__()
         self.sam = sam
-        self.drawn = tuple(f"sam.{name}" for name in sam.drawn)
+        self.also_saved = tuple(f"sam.{name}" for name in sam.also_saved)
 
     def forward(self, image: torch.Tensor, task: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
         """image: (B, 3, H, W) in [0, 1]. Logits (B, 1 or 3, H, W) and embedding (B, C/8, 4H/patch, 4W/patch).
@@ -122,14 +122,14 @@ class EmbeddingSam(nn.Module):
         """
         if task != 0:
             raise ValueError(f"task is {task}; an adapter segments one cell type: train one adapter per type")
-        seen: list[torch.Tensor] = []
+        captured: list[torch.Tensor] = []
         upscaling = self.sam.mask_decoder.output_upscaling
-        handle = upscaling.register_forward_hook(lambda module, inputs, output: seen.append(output))
+        handle = upscaling.register_forward_hook(lambda module, inputs, output: captured.append(output))
         try:
             logits = self.sam(image)
         finally:
             handle.remove()
-        return logits, seen[0]
+        return logits, captured[0]
 
 
 class Foreground(nn.Module):

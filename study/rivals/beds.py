@@ -86,7 +86,7 @@ class Beds(Method):
 
     def fit(self, train: Sequence[Case], val: Sequence[Case], folder: Path) -> dict[str, Any]:
         """Train the members one after the other, each in its own folder, where a finished one is only read."""
-        self.templates = self._drawn_templates(train)
+        self.templates = self._random_templates(train)
         histories = []
         for index in range(self.settings.members):
             place = folder.parent / self.shared / f"member-{index}"
@@ -112,7 +112,7 @@ class Beds(Method):
         count = max(1, round(self.settings.share * images))
         return sorted(rng.choice(images, count, replace=False).tolist())
 
-    def _drawn_templates(self, train: Sequence[Case]) -> list[stain.Stains]:
+    def _random_templates(self, train: Sequence[Case]) -> list[stain.Stains]:
         if self.settings.templates == 0:
             return []
         order = np.random.default_rng([self.seed, 10_000]).permutation(len(train))

@@ -158,7 +158,7 @@ def test_a_threshold_is_chosen_by_the_labels_that_the_method_may_see(
     shown = [*data["val"], *data["test"]]
     assert all(np.array_equal(image, case.image) for image, case in zip(spy.predicted, shown, strict=True))
     for row, case in zip(rows, data["test"], strict=True):  # pixels and instances are cut at the same level
-        prob = threshold.moved(darkness(case.image), cut)
+        prob = threshold.rescaled(darkness(case.image), cut)
         found = instances.from_probability(prob, config.instances)
         whole, parts = pixel.evaluate(prob, case.mask, eight_bit=True), instance.evaluate(found, case.instances)
         assert {k: row[k] for k in ("dice", "aji_kumar", "pq")} == pytest.approx(
