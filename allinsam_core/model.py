@@ -17,7 +17,7 @@ from torch import nn
 
 from allinsam_core.annotation import sam as sams
 from allinsam_core.annotation.attention import fold, has_bfloat16
-from allinsam_core.annotation.predict import MINI_SPACING, SMALLEST_FIELD
+from allinsam_core.annotation.predict import MINI_SPACING, field_at
 from allinsam_core.learning import checkpoint, threshold
 from allinsam_core.learning.adapter import AdaptedSam, Placement
 from allinsam_core.learning.infer import probability
@@ -75,13 +75,13 @@ class Model:
             )
             for net in self.networks
         ]
-        return np.stack([threshold.moved(m, t) for m, t in zip(maps, self.about.thresholds, strict=True)])
+        return np.stack([threshold.rescaled(m, t) for m, t in zip(maps, self.about.thresholds, strict=True)])
 
     def field(self, spacing: float) -> int:
         """Side of the network's window in pixels of an image at `spacing` µm per pixel: even, at least 16."""
         if not (np.isfinite(spacing) and spacing > 0):
             raise ValueError(f"spacing is {spacing}, expected µm per pixel > 0, for instance 0.25 for a 40× scan")
-        return max(SMALLEST_FIELD, 2 * round(self.about.window.field * self.about.spacing / spacing / 2))
+        return field_at(spacing, self.about.window.field, self.about.spacing)
 
 
 def base_sam(base: str, weights: Path | str | None = None) -> sams.Sam:

@@ -78,7 +78,7 @@ def _shown(value: object) -> str:
 
 
 def _names(kind: type[BaseModel], path: list[str]) -> list[str]:
-    """The names of the settings that lie at `path` of a model; of the model itself where they cannot be told."""
+    """The names of the settings that lie at `path` of a model; of the model itself where there are none."""
     for part in path:
         field = kind.model_fields.get(part)
         inner = [field.annotation, *get_args(field.annotation)] if field else []

@@ -16,7 +16,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import nn
 
-from allinsam_core.annotation.predict import MINI_SPACING
+from allinsam_core.annotation.predict import MINI_SPACING, field_at
 from allinsam_core.annotation.sam import MiniGeometry, Sam, weights_checksum
 from allinsam_core.data.case import Case
 from allinsam_core.learning import threshold
@@ -49,7 +49,7 @@ class Recipe(BaseModel):
         """The recipe for a SAM and images at `spacing` µm per pixel: mini-SAM sees 37.5 µm a window, Meta's SAM 250."""
         side = MiniGeometry().field if base == "mini" else 1000
         size, batch = (256, 8) if base == "mini" else (1024, 1)
-        window = WindowSettings(field=max(16, 2 * round(side * MINI_SPACING / spacing / 2)), size=size, batch=batch)
+        window = WindowSettings(field=field_at(spacing, side, MINI_SPACING), size=size, batch=batch)
         settings = _MINI if base == "mini" else _META
         return cls.model_validate({"base": base, "window": window, "train": settings, **given})
 

@@ -33,15 +33,15 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from allinsam_core import model
-from allinsam_core.annotation import sam, weak
+from allinsam_core.annotation import sam
 from allinsam_core.atomic import replacing
-from allinsam_core.data.image import read_labels, read_rgb
 from allinsam_core.learning import checkpoint, train
 from benchmarks import fuzz_corpus
 from benchmarks.damage import damaged
 from benchmarks.fuzz_corpus import SHAPE, Files
-from study import finished, grid
+from study import finished, grid, weak
 from study.datasets import aperio, manifest
+from study.datasets.image import read_labels, read_rgb
 from study.molecular import inhouse
 from study.tools import archive, folder, kinds, maps, split
 from study.tools.formats import read_boxes

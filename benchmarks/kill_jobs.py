@@ -192,8 +192,8 @@ JOBS: dict[str, Job] = {
         lambda folder: _profile(folder, {"unet": UNET}),
         _run("unet", "weak"),
         (
-            "call:allinsam_core.annotation.weak:annotate_case 1", "open:.*.npz 1", "rename:*.npz 1", "rename:*.npz 2",
-            "call:allinsam_core.annotation.weak:annotate_case 3", f"{STEP} 4", "rename:run.json 1",
+            "call:study.weak:annotate_case 1", "open:.*.npz 1", "rename:*.npz 1", "rename:*.npz 2",
+            "call:study.weak:annotate_case 3", f"{STEP} 4", "rename:run.json 1",
         ),
     ),
     "grid": Job(

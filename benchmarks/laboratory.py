@@ -29,8 +29,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from allinsam_core.annotation import boxes
 from allinsam_core.atomic import replacing
 from allinsam_core.data.case import Case
-from allinsam_core.data.image import read_labels, read_rgb
 from study.datasets import dsb2018
+from study.datasets.image import read_labels, read_rgb
 from study.minisam.recipe import PretrainConfig
 from study.root import data_root
 from study.tools.formats import write_geojson

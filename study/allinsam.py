@@ -9,12 +9,12 @@ from pydantic import Field
 from allinsam_core.annotation import sam
 from allinsam_core.learning.adapter import AdaptedSam, Placement
 from allinsam_core.learning.method import NetworkMethod
-from allinsam_core.learning.multiclass import MulticlassMethod
 from allinsam_core.refinement.corrective import CorrectiveSettings, EmbeddingSam
-from allinsam_core.refinement.method import CorrectiveMethod, CorrectiveMulticlass
-from allinsam_core.refinement.network import MoclUNet
+from allinsam_core.refinement.method import CorrectiveMethod
 from study import checkpoints
 from study.methods import NetworkSettings, outputs_of, shared
+from study.multiclass import CorrectiveMulticlass, MulticlassMethod
+from study.rivals.mocl_unet import MoclUNet
 
 if TYPE_CHECKING:
     from study.config import Run

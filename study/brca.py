@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from allinsam_core.metrics.detection import DISTANCE, f1
-from allinsam_core.metrics.stats import Interval
 from study.datasets.brca_m2c import CLASSES
+from study.detection import DISTANCE, f1
 from study.point_columns import ANY, NONE, hits_column
+from study.stats import Interval
 
 NAMES = {
     "allinsam": "All-in-SAM, a binary map a class",

@@ -10,10 +10,10 @@ from typing import Literal
 
 import pandas as pd
 
-from allinsam_core.metrics.stats import Interval, bootstrap_mean
 from study import label_noise
 from study import results as tables
 from study.molecular import table1
+from study.stats import Interval, bootstrap_mean
 
 Verdict = Literal["held", "held in part", "undecided", "did not hold", "not run"]
 Key = tuple[str, str]  # method, label

@@ -9,12 +9,10 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from allinsam_core.annotation import sam
-from allinsam_core.annotation.weak import WeakSettings
 from allinsam_core.learning.augment import AugmentSettings
 from allinsam_core.learning.instances import InstanceSettings
 from allinsam_core.learning.losses import LOSSES, MapSettings
 from allinsam_core.learning.method import WindowSettings
-from allinsam_core.learning.multiclass import ClassSettings
 from allinsam_core.learning.train import TrainSettings
 from allinsam_core.refinement.corrective import CorrectiveSettings
 from allinsam_core.settings import Settings, SettingsError, later, nearest
@@ -22,7 +20,9 @@ from study import checkpoints, records
 from study.allinsam import SamName
 from study.data import DataSettings
 from study.methods import Model
+from study.multiclass import ClassSettings
 from study.simulation.corrupt import NoiseLaw
+from study.weak import WeakSettings
 
 Label = Literal["complete", "weak"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._ -]*$", max_length=80)]

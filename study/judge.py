@@ -15,9 +15,10 @@ import numpy as np
 import pandas as pd
 
 from allinsam_core.data.case import Case
-from allinsam_core.learning.multiclass import ClassSettings, class_table
-from allinsam_core.metrics import detection, instance, pixel
+from allinsam_core.metrics import instance, pixel
+from study import detection
 from study.config import Run
+from study.multiclass import ClassSettings, class_table
 from study.point_columns import ANY, MICROMETRES, NONE, hits_column
 
 EXAMPLES = 2  # images whose nuclei are kept, for a page to show

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from allinsam_core.metrics.stats import Interval, clustered_bootstrap_mean
 from study import results as collected
+from study.stats import Interval, clustered_bootstrap_mean
 
 METRIC = "dice"
 SOURCES = {

@@ -16,8 +16,8 @@ from torch import nn
 
 from allinsam_core.learning.instances import MAPS
 from allinsam_core.learning.method import Method, NetworkMethod
-from allinsam_core.learning.multiclass import MulticlassMethod
 from allinsam_core.settings import Settings, SettingsError, nearest, validated
+from study.multiclass import MulticlassMethod
 
 if TYPE_CHECKING:
     from study.config import Run

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from allinsam_core.metrics.detection import DISTANCE
+from study.detection import DISTANCE
 
 ANY = "any"  # all classes as one
 NONE = "none"  # a nucleus without a partner

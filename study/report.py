@@ -25,8 +25,8 @@ from IPython.display import Image
 from matplotlib.figure import Figure
 from myst_nb import glue
 
-from allinsam_core.metrics.stats import Interval
 from study.results import NotRun
+from study.stats import Interval
 
 REHEARSAL = "Rehearsal with stand-ins: numbers mean nothing."
 WIDTH = 5.2  # inches of a figure: legible on a phone

@@ -8,12 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from allinsam_core.metrics.stats import Interval, nested_bootstrap_mean
 from study.audit.published import Table3Row
 from study.audit.published import table3 as published_table3
 from study.finished import NotRun, finished
 from study.records import RecordError
 from study.root import resolved
+from study.stats import Interval, nested_bootstrap_mean
 
 # our metric → the column of the paper's Table 3 that it stands beside
 TABLE3_METRICS = {
@@ -45,7 +45,7 @@ METHOD_NAMES = {
     "boxes": "mini-SAM, given the true boxes",
     "ellipse": "Ellipses in the true boxes",
 }
-TOLD = ("boxes", "ellipse", "lvit_oracle")  # references that are told something of the truth of the test images
+REFERENCES = ("boxes", "ellipse", "lvit_oracle")  # they are given something of the truth of the test images
 TABLE2_ONLY = (
     "finetuned",
     "scratch",
@@ -56,7 +56,7 @@ TABLE2_ONLY = (
     "beds",
     "beds-stain",
     "mocl_unet",
-    *TOLD,
+    *REFERENCES,
 )
 PAPER_METHOD = {"allinsam": "All-in-SAM", "nnunet": "nnUNet"}
 

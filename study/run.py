@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from allinsam_core.annotation.weak import weak_cases
 from allinsam_core.data.case import Case, Split
 from allinsam_core.learning.instances import InstanceSettings
 from allinsam_core.learning.method import Method
@@ -33,12 +32,13 @@ from study.judge import judge as judge_of
 from study.root import VARIABLE, resolved
 from study.simulation.corrupt import corrupt
 from study.tuning import Example, tuned
+from study.weak import weak_cases
 
 if TYPE_CHECKING:
     from study.grid import Profile
 
 Images = dict[Split, list[Case]]
-Seen = Callable[[Case, np.ndarray], None]
+AfterScoring = Callable[[Case, np.ndarray], None]
 """What is told of every scored case: its probability (H, W) float32."""
 
 
@@ -48,7 +48,8 @@ class Task:
 
     train, val: with the labels that a method may see. scored: with the truth. pixels: of all training images, for
     methods that learn without labels. images: all of the data, by split. about: more for the record.
-    columns: what a row says of its image besides the scores. seen: is told of every scored case.
+    columns: what a row says of its image besides the scores. after_scoring: called
+    with every scored case and its probability.
     """
 
     train: list[Case]
@@ -58,7 +59,7 @@ class Task:
     images: dict[str, list[Case]]
     about: dict[str, Any] = field(default_factory=dict)
     columns: Callable[[Case], dict[str, Any]] = lambda case: {"patient": case.patient, "organ": case.organ}
-    seen: Seen = lambda case, prob: None
+    after_scoring: AfterScoring = lambda case, prob: None
 
 
 def execute(
@@ -222,7 +223,7 @@ def score(
     judge = judge_of(config)
     for case in tqdm(given.scored, desc="scoring", disable=None):
         prob, found = method.segment(case, parting or config.instances, threshold)
-        given.seen(case, prob)
+        given.after_scoring(case, prob)
         if maps is not None:
             maps.mkdir(parents=True, exist_ok=True)
             np.save(maps / f"{case.name}.npy", np.floor(prob * 255 + 0.5).astype(np.uint8))

@@ -9,10 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from allinsam_core.metrics.stats import holm
 from study import results as tables
 from study.audit.published import Table2Row
 from study.audit.published import table2 as published_table2
+from study.stats import holm
 from study.verdicts import compare
 
 METRICS = ("dice", "iou_column", "jaccard", "aji_kumar")
@@ -121,7 +121,7 @@ def paired_tests(scores: pd.DataFrame, reference: str = "allinsam") -> pd.DataFr
     `difference` is reference − rival with its interval over images and seeds; `p Holm` is adjusted over all lines
     returned. Methods that do not train, or are given something of the truth, are no rivals.
     """
-    trained = scores[(scores["fraction"] > 0) & ~scores["method"].isin(tables.TOLD)]
+    trained = scores[(scores["fraction"] > 0) & ~scores["method"].isin(tables.REFERENCES)]
     cells: Any = trained[["label", "fraction", "method"]].drop_duplicates().to_numpy().tolist()
     rivals = sorted(
         (tuple(cell) for cell in cells if cell[2] != reference),

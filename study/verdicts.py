@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from allinsam_core.metrics.stats import Interval, PairedTest, Verdict, holm, nested_bootstrap_mean, paired_wilcoxon
-from allinsam_core.metrics.stats import verdict as by_rule
+from study.stats import Interval, PairedTest, Verdict, holm, nested_bootstrap_mean, paired_wilcoxon
+from study.stats import verdict as by_rule
 
 Cell = tuple[str, str, float]
 """Method, label and fraction: a row of Tables 2 and 3."""

@@ -21,7 +21,7 @@ def tight(instances: np.ndarray) -> np.ndarray:
 
 
 def random(instances: np.ndarray, rng: np.random.Generator, spread: int = 10) -> np.ndarray:
-    """Loose boxes: each side of the tight box moved outwards by U{0, …, spread} px, independently, then clipped.
+    """Loose boxes: each side of the tight box shifted outwards by U{0, …, spread} px, independently, then clipped.
 
     Neither the paper nor the released code defines its "random" boxes. This law is ours; 10 px is the kernel size
     of the dilation that the released script leaves commented out. Rows as in `tight`.

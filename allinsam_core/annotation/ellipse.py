@@ -1,6 +1,6 @@
-"""The ellipse inscribed in a box: what a nucleus looks like to someone who sees its box and not the image.
+"""The ellipse inscribed in a box: the best guess at a nucleus from its box alone.
 
-mini-SAM is told it together with the box, as a low-resolution mask prompt, which SAM's prompt encoder takes
+mini-SAM is prompted with it and the box, as a low-resolution mask prompt, which SAM's prompt encoder takes
 (Kirillov et al. 2023, §3); Meta's checkpoints were not trained that way and get boxes alone.
 """
 

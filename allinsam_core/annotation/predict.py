@@ -25,19 +25,22 @@ SMALLEST_FIELD = 16
 PIXELS_AT_ONCE = 2**23  # of full-size logits; bounds the memory of one decoder batch
 
 
+def field_at(spacing: float, field: int, at: float) -> int:
+    """The side in pixels, even and at least 16, that `field` pixels of `at` µm have where a pixel has `spacing` µm."""
+    return max(SMALLEST_FIELD, 2 * round(field * at / spacing / 2))
+
+
 def default_field(sam: Sam, spacing: float) -> int | None:
     """Side of a window in image pixels. A mini-SAM: the field it was trained at; else None, the whole image.
 
-    spacing: µm per pixel. Rounded to an even number of pixels, at least 16.
+    spacing: µm per pixel.
     """
     if not PLAUSIBLE_SPACING[0] <= spacing <= PLAUSIBLE_SPACING[1]:
         raise ValueError(
             f"spacing is {spacing}, expected µm per pixel > 0, from 0.02 to 10, for instance 0.25 for a 40× scan"
         )
     geometry = mini_geometry(sam)
-    if geometry is None:
-        return None
-    return max(SMALLEST_FIELD, 2 * round(geometry.field * MINI_SPACING / spacing / 2))
+    return None if geometry is None else field_at(spacing, geometry.field, MINI_SPACING)
 
 
 def is_mini(sam: Sam) -> bool:
@@ -223,7 +226,7 @@ class BoxAnnotator:
 
 
 def inscribed(boxes: np.ndarray, shape: tuple[int, int], source: str = "boxes") -> list[BoxMask]:
-    """What boxes alone say: each box's inscribed ellipse, no image looked at. The floor under every box-prompted mask.
+    """Each box's inscribed ellipse, without the image: the baseline that a box-prompted mask must exceed.
 
     boxes: (N, 4) XYXY px, half-open. shape: (H, W) of the image. A pixel belongs where its centre lies inside.
     """

@@ -1,4 +1,4 @@
-"""Which part of an image SAM looks at for each box.
+"""Which part of an image SAM is given for each box.
 
 An image larger than the model's field is covered by overlapping square windows; a box is answered in the window in
 which it is most central. The overlap only decides how many windows are embedded: a box that its window does not show

@@ -134,7 +134,7 @@ class AdaptedSam(nn.Module):
         self.no_mask = nn.Parameter(torch.randn(1, width))
         self.fourier = PositionEmbeddingRandom(width // 2)
         # what no file of base weights gives back, so a checkpoint of the trained part must hold it too
-        self.drawn = ("fourier.positional_encoding_gaussian_matrix",) if as_released else ()
+        self.also_saved = ("fourier.positional_encoding_gaussian_matrix",) if as_released else ()
         if not as_released:
             self.no_mask.data.copy_(sam.prompt_encoder.no_mask_embed.weight)
             self.fourier.load_state_dict(sam.prompt_encoder.pe_layer.state_dict())
@@ -218,8 +218,8 @@ def _resized(position: torch.Tensor, grid: tuple[int, int] | torch.Size) -> torc
     """Absolute position embedding (1, h, w, D) resampled to `grid`."""
     if tuple(position.shape[1:3]) == tuple(grid):
         return position
-    moved = F.interpolate(position.permute(0, 3, 1, 2), size=tuple(grid), mode="bicubic", align_corners=False)
-    return moved.permute(0, 2, 3, 1)
+    resized = F.interpolate(position.permute(0, 3, 1, 2), size=tuple(grid), mode="bicubic", align_corners=False)
+    return resized.permute(0, 2, 3, 1)
 
 
 def parameter_counts(model: AdaptedSam) -> dict[str, int]:

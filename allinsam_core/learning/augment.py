@@ -53,7 +53,7 @@ class CropSampler:
     """Batches of random crops. field: window side in image pixels; size: side of what the network sees.
 
     A case smaller than the window is continued by reflection (image and labels alike). weights: how often
-    each case is drawn; by default in proportion to its area.
+    each case is sampled; by default in proportion to its area.
     """
 
     def __init__(

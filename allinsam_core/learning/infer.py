@@ -75,7 +75,7 @@ def maps(
 
 
 def starts(length: int, field: int, overlap: float) -> list[int]:
-    """Where windows begin along one side: a fixed step apart, the last one moved back so that it ends with the side."""
+    """Where windows begin along one side: a fixed step apart, the last one shifted back to end with the side."""
     step = max(1, int(field * (1 - overlap)))
     return [min(start, length - field) for start in range(0, length - field + step, step)]
 

@@ -14,7 +14,6 @@ from pydantic import Field
 from torch import nn
 
 from allinsam_core.annotation.attention import fold, recompute
-from allinsam_core.annotation.boxes import tight
 from allinsam_core.data.case import Case
 from allinsam_core.learning import checkpoint
 from allinsam_core.learning.augment import AugmentSettings, Batch, CropSampler
@@ -22,7 +21,7 @@ from allinsam_core.learning.devices import fabric_on
 from allinsam_core.learning.infer import maps
 from allinsam_core.learning.instances import InstanceSettings, nuclei
 from allinsam_core.learning.losses import LOSSES, Loss, MapSettings, distances, double_sigmoid
-from allinsam_core.learning.threshold import moved
+from allinsam_core.learning.threshold import rescaled
 from allinsam_core.learning.train import Sample, StepLoss, TrainSettings, fit
 from allinsam_core.settings import Settings
 
@@ -64,15 +63,15 @@ class Method(ABC):
     ) -> tuple[np.ndarray, np.ndarray]:
         """Probability (H, W) float32 and labels (H, W) integers, 0 = background, of a case.
 
-        threshold: the probability that is moved to 0.5 before anything else is done with it.
+        threshold: the probability from which a pixel is nucleus; all are rescaled so that it becomes 0.5.
         """
         maps = self.maps_of(case, threshold)
         return maps[0], nuclei(maps, settings, case.spacing)
 
     def maps_of(self, case: Case, threshold: float = 0.5) -> np.ndarray:
-        """All maps of a case as `segment` parts nuclei by them, the probability with `threshold` moved to 0.5."""
+        """The maps of a case by which `segment` parts nuclei, the probability rescaled by `threshold`."""
         prob, *distances = self.predict_maps(self.given(case))
-        return np.stack([moved(prob, threshold), *distances])
+        return np.stack([rescaled(prob, threshold), *distances])
 
     @property
     def network(self) -> nn.Module | None:
@@ -96,33 +95,6 @@ class Method(ABC):
     def save(self, path: Path, base: str, note: dict[str, str]) -> None:
         """Write what was trained; by default nothing. base: checksum of the weights that it was trained on."""
         return
-
-
-class BoxPrompted(Method):
-    """A reference that is given the true boxes of the image it segments: not a rival, and marked wherever shown.
-
-    It is given boxes, no masks; other methods see a test image's pixels alone. It learns nothing.
-    """
-
-    def fit(self, train: Sequence[Case], val: Sequence[Case], folder: Path) -> dict[str, Any]:
-        return {}
-
-    def predict(self, image: np.ndarray) -> np.ndarray:
-        raise TypeError(f"{type(self).__name__} marks masks in boxes, no probabilities of pixels; call segment")
-
-    def segment(
-        self, case: Case, settings: InstanceSettings | None = None, threshold: float = 0.5
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """As for `Method`; the labels are kept as `predict_boxes` gives them, the probability is 0 or 1."""
-        found = self.predict_boxes(case.image, tight(case.instances), case.spacing)
-        return (found > 0).astype(np.float32), found
-
-    @abstractmethod
-    def predict_boxes(self, image: np.ndarray, boxes: np.ndarray, spacing: float) -> np.ndarray:
-        """Labels (H, W) integers, 0 = background, of an image (H, W, 3) uint8 at `spacing` µm/px.
-
-        boxes: (N, 4) float32 XYXY px, half-open, one around each true nucleus.
-        """
 
 
 class WindowSettings(Settings):
@@ -167,21 +139,22 @@ class NetworkMethod(Method):
             recompute(self.model)
 
     def fit(self, train: Sequence[Case], val: Sequence[Case], folder: Path) -> dict[str, Any]:
-        seen = val if self.train.validation_crop is None else [case.middle(self.train.validation_crop) for case in val]
+        side = self.train.validation_crop
+        validated = val if side is None else [case.middle(side) for case in val]
         history = fit(
             self.model,
             self.sampler(train),
             self.step_loss(),
             self.train,
             folder,
-            validate=lambda _: self.validate(seen),
+            validate=lambda _: self.validate(validated),
             seed=self.seed,
             fabric=self.fabric,
         )
         return dict(vars(history))
 
     def weights(self, train: Sequence[Case]) -> Sequence[float] | None:
-        """How often each case is drawn; None: in proportion to its area."""
+        """How often each case is sampled; None: in proportion to its area."""
         return None
 
     def sampler(self, train: Sequence[Case]) -> Sample:

@@ -46,7 +46,7 @@ def _dice_from_each_edge(prob: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return np.where(both > 0, 2 * hits / np.maximum(both, 1), 1.0)
 
 
-def moved(prob: np.ndarray, threshold: float) -> np.ndarray:
+def rescaled(prob: np.ndarray, threshold: float) -> np.ndarray:
     """Probabilities whose odds are divided by those of `threshold`, which becomes 0.5; 0 and 1 stay. float32."""
     if threshold == 0.5:
         return prob

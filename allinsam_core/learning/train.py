@@ -82,14 +82,14 @@ class History:
 def trained_state(model: nn.Module) -> dict[str, torch.Tensor]:
     """What training changes: trainable parameters and the buffers of modules that hold any (batch norm).
 
-    And what the model's attribute `drawn` names: frozen tensors that no file of base weights gives back.
+    And what the model's attribute `also_saved` names: frozen tensors that no file of base weights gives back.
     """
     trainable = {n for n, p in model.named_parameters() if p.requires_grad}
     homes = {n.rpartition(".")[0] for n in trainable}
     persistent = model.state_dict()
     buffers = {n for n, _ in model.named_buffers() if n in persistent and n.rpartition(".")[0] in homes}
-    kept = trainable | buffers | set(getattr(model, "drawn", ()))
-    return {n: persistent[n].detach().cpu().clone() for n in sorted(kept)}
+    names = trainable | buffers | set(getattr(model, "also_saved", ()))
+    return {n: persistent[n].detach().cpu().clone() for n in sorted(names)}
 
 
 def load_trained_state(model: nn.Module, state: dict[str, torch.Tensor], source: str) -> None:
@@ -212,7 +212,7 @@ def _train(
             bar.set_postfix(loss=f"{value:.3f}")
         state.step = done = step + 1
         if validate and settings.validate_every and (done % settings.validate_every == 0 or done == end):
-            _look(model, validate, settings, state)
+            _validate(model, validate, settings, state)
         if fabric.is_global_zero and (done % settings.checkpoint_every == 0 or done == end or state.stopped):
             history.seconds += time.monotonic() - clock
             history.processor_seconds += time.process_time() - processor
@@ -274,8 +274,8 @@ def _step(
     return total if fabric.world_size == 1 else cast(torch.Tensor, fabric.all_reduce(torch.tensor(total))).item()
 
 
-def _look(model: nn.Module, validate: Validate, settings: TrainSettings, state: _State) -> None:
-    """One look at the validation images: the best weights so far, and whether patience has run out."""
+def _validate(model: nn.Module, validate: Validate, settings: TrainSettings, state: _State) -> None:
+    """Validate, keep the weights if they are the best so far, and stop where patience has run out."""
     model.eval()
     with torch.no_grad():
         scores = validate(model)

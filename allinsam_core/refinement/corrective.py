@@ -1,14 +1,15 @@
 """Corrective learning of a network: first plain, then with weights, in one run of `train.fit`.
 
-The paper calls MOCL a "post-processing step" of the SAM adapter (§3.3) and defines no attachment. Two are here:
-the SAM adapter, with the decoder's upscaled map (a quarter of the input's resolution, prompt width / 8 = 32
+The paper calls MOCL a "post-processing step" of the SAM adapter (§3.3) and defines no attachment. Two networks
+can be corrected: the SAM adapter, with the decoder's upscaled map (a quarter of the input's resolution, prompt width / 8 = 32
 channels in Meta's SAM) as embedding E; and the U-Net of the earlier work. Both map an image to (logits, E).
 
     model = EmbeddingSam(AdaptedSam(sam))
     fit(model, Scheduled([sampler], settings.steps), step_loss(CorrectiveSettings(variant="ours")), settings, folder)
     infer.probability(Foreground(model), image, field, size)
 
-The earlier released code starts corrective learning at epoch 50 of 101: `warmup` is half the steps.
+The earlier released code starts corrective learning at epoch 50 of 101: `warmup` is half the steps. It learns by SGD,
+Nesterov momentum 0.99, rate 1e-3, poly 0.9, from four patches of one cell type a step.
 """
 
 from __future__ import annotations
@@ -24,19 +25,14 @@ from torch import nn
 from allinsam_core.learning.augment import Batch
 from allinsam_core.learning.instances import MAPS
 from allinsam_core.learning.losses import MapSettings, distances
-from allinsam_core.learning.train import Sample, StepLoss, TrainSettings
+from allinsam_core.learning.train import Sample, StepLoss
 from allinsam_core.refinement import mocl
 from allinsam_core.settings import Settings
 
-if TYPE_CHECKING:  # so that the U-Net needs no segment-anything
+if TYPE_CHECKING:  # so that other networks need no segment-anything
     from allinsam_core.learning.adapter import AdaptedSam
 
 Variant = Literal["none", "paper_eq5", "paper_eq5_dice", "molecular_el", "ours"]
-
-# The earlier released code's optimiser: SGD, Nesterov momentum 0.99, poly 0.9, four patches of one cell type.
-UNET_SETTINGS = TrainSettings(
-    optimizer="sgd", learning_rate=1e-3, weight_decay=0.0, schedule="poly", batch_size=4, steps=4000
-)
 
 
 class CorrectiveSettings(Settings):
@@ -113,7 +109,7 @@ class EmbeddingSam(nn.Module):
     def __init__(self, sam: AdaptedSam) -> None:
         super().__init__()
         self.sam = sam
-        self.drawn = tuple(f"sam.{name}" for name in sam.drawn)
+        self.also_saved = tuple(f"sam.{name}" for name in sam.also_saved)
 
     def forward(self, image: torch.Tensor, task: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
         """image: (B, 3, H, W) in [0, 1]. Logits (B, 1 or 3, H, W) and embedding (B, C/8, 4H/patch, 4W/patch).
@@ -122,14 +118,14 @@ class EmbeddingSam(nn.Module):
         """
         if task != 0:
             raise ValueError(f"task is {task}; an adapter segments one cell type: train one adapter per type")
-        seen: list[torch.Tensor] = []
+        captured: list[torch.Tensor] = []
         upscaling = self.sam.mask_decoder.output_upscaling
-        handle = upscaling.register_forward_hook(lambda module, inputs, output: seen.append(output))
+        handle = upscaling.register_forward_hook(lambda module, inputs, output: captured.append(output))
         try:
             logits = self.sam(image)
         finally:
             handle.remove()
-        return logits, seen[0]
+        return logits, captured[0]
 
 
 class Foreground(nn.Module):

@@ -43,20 +43,16 @@ class TopK(NamedTuple):
 
 @dataclass(frozen=True)
 class Weights:
-    """What a corrective loss saw, detached.
+    """What a corrective loss weighed the pixels by, detached.
 
     confidence W, similarity S, omega (the weight of each pixel's BCE): (B, 1, H, W). prototype: (B, C), zeros
-    where a patch has no annotated pixel. kept: (B,) bool, whether it has any.
+    where a patch has no annotated pixel.
     """
 
     confidence: torch.Tensor
     similarity: torch.Tensor
     omega: torch.Tensor
     prototype: torch.Tensor
-
-    @property
-    def kept(self) -> torch.Tensor:
-        return self.prototype.any(dim=1)
 
 
 Result = tuple[torch.Tensor, Weights]
@@ -116,8 +112,8 @@ def similarity(embedding: torch.Tensor, prototype: torch.Tensor, scale: Scale = 
 
 def none(logits: torch.Tensor, embedding: torch.Tensor, annotation: torch.Tensor, k: int = K) -> Result:
     """Plain BCE + Dice: the warm-up, and the control of every comparison. W and S are reported, not used."""
-    w, s, centre = _look(logits, embedding, annotation, k, "patch", detach=True)
-    return losses.bce_dice(foreground(logits), annotation), _seen(w, s, torch.ones_like(w), centre)
+    w, s, centre = _confidence_and_similarity(logits, embedding, annotation, k, "patch", detach=True)
+    return losses.bce_dice(foreground(logits), annotation), _detached(w, s, torch.ones_like(w), centre)
 
 
 def paper_eq5(
@@ -136,7 +132,7 @@ def paper_eq5(
     is the raw cosine, clipped at 0, as a negative weight would reward errors. W and S carry gradients unless
     `detach`: the paper does not say, the released code lets them. A patch without annotation has ω = 0.
     """
-    w, s, centre = _look(logits, embedding, annotation, k, "clipped", detach)
+    w, s, centre = _confidence_and_similarity(logits, embedding, annotation, k, "clipped", detach)
     omega = (w.exp() * annotation) * (s * annotation)
     z = foreground(logits)
     bce = F.binary_cross_entropy_with_logits(z, annotation, reduction="none")
@@ -146,7 +142,7 @@ def paper_eq5(
         overlap = (z.sigmoid() * annotation).sum(_IMAGE, keepdim=True)
         total = (z.sigmoid() + annotation).sum(_IMAGE, keepdim=True)
         value = (omega * (1 - (2 * overlap + 1) / (total + 1) + bce)).mean()
-    return value, _seen(w, s, omega, centre)
+    return value, _detached(w, s, omega, centre)
 
 
 def molecular_el(
@@ -163,7 +159,7 @@ def molecular_el(
     1 − 2Σωpt / (Σp + Σt + 1), so it can fall below 0; S is min–max normalised over the batch; W and S carry
     gradients. Differs in k, capped at the annotated pixels. A patch without annotation has weights 1 and 0.
     """
-    w, s, centre = _look(logits, embedding, annotation, k, "batch", detach)
+    w, s, centre = _confidence_and_similarity(logits, embedding, annotation, k, "batch", detach)
     pair = logits if logits.shape[1] == 2 else torch.cat([-logits, logits], dim=1)
     target = torch.cat([1 - annotation, annotation], dim=1)
     prob = pair.sigmoid()
@@ -176,7 +172,7 @@ def molecular_el(
 
     by_confidence, by_similarity = base ** (w * annotation), s * annotation
     value = (weighted(by_confidence) + weighted(by_similarity)) / 2
-    return value, _seen(w, s, (by_confidence + by_similarity) / 2, centre)
+    return value, _detached(w, s, (by_confidence + by_similarity) / 2, centre)
 
 
 def ours(
@@ -214,7 +210,7 @@ def ours(
     """
     if not 0 <= noise <= 0.5:
         raise ValueError(f"noise is {noise}; expected the share of wrongly annotated pixels, 0 … 0.5")
-    w, s, centre = _look(logits, embedding, annotation, k, scale, detach=True)
+    w, s, centre = _confidence_and_similarity(logits, embedding, annotation, k, scale, detach=True)
     belief = w * s
     agreement = belief * annotation + (1 - belief) * (1 - annotation)
     doubt = noise * (1 - agreement) / ((1 - noise) * agreement + noise * (1 - agreement)).clamp(min=1e-12)
@@ -225,7 +221,7 @@ def ours(
     z = foreground(logits)
     bce = F.binary_cross_entropy_with_logits(z, annotation, reduction="none")
     value = (omega * bce).sum() / omega.sum().clamp(min=1) + _weighted_dice(z, annotation, omega)
-    return value, _seen(w, s, omega, centre)
+    return value, _detached(w, s, omega, centre)
 
 
 VARIANTS: dict[str, Callable[..., Result]] = {
@@ -244,7 +240,7 @@ def loss_named(variant: str, k: int = K, **options: Any) -> CorrectiveLoss:
     return partial(VARIANTS[variant], k=k, **options)
 
 
-def _look(
+def _confidence_and_similarity(
     logits: torch.Tensor, embedding: torch.Tensor, annotation: torch.Tensor, k: int, scale: Scale, detach: bool
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """W, S and the prototype, by Equations (1)–(3)."""
@@ -270,5 +266,5 @@ def _weighted_dice(z: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) 
     return (1 - (2 * overlap + 1) / (total + 1)).mean()
 
 
-def _seen(w: torch.Tensor, s: torch.Tensor, omega: torch.Tensor, centre: torch.Tensor) -> Weights:
+def _detached(w: torch.Tensor, s: torch.Tensor, omega: torch.Tensor, centre: torch.Tensor) -> Weights:
     return Weights(w.detach(), s.detach(), omega.detach(), centre.detach())

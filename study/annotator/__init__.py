@@ -8,6 +8,7 @@ kernel runs, `cost` reads what annotating took. The browser's part is in `source
 Annotorious; `bundle` is made of it by `npm ci && npm run build` there, with the licences of what is inside.
 """
 
+import study.tools.formats  # noqa: F401  # first, as it says which extra is missing
 from study.annotator.session import Session
 from study.annotator.widget import Annotator
 

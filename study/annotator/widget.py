@@ -13,9 +13,9 @@ import traitlets
 
 from allinsam_core.annotation import sam as sams
 from allinsam_core.annotation.predict import BoxAnnotator, default_field
-from allinsam_core.data.image import read_rgb
 from study.annotator import static
 from study.annotator.session import Session, svg_path
+from study.datasets.image import read_rgb
 from study.tools.formats.writers import write_boxes
 from study.tools.spacing import pixel_size
 

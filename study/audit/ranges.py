@@ -12,7 +12,7 @@ Verdict = Literal["holds", "fails", "undecided"]
 
 @dataclass(frozen=True)
 class Range:
-    """All values from low to high, both included. A mean's confidence interval is `metrics.stats.Interval`."""
+    """All values from low to high, both included. A mean's confidence interval is `stats.Interval`."""
 
     low: float
     high: float

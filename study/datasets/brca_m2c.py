@@ -26,7 +26,7 @@ import numpy as np
 
 from allinsam_core.data.case import Case, Split
 from allinsam_core.data.errors import DataError, MissingData
-from allinsam_core.data.image import read_rgb
+from study.datasets.image import read_rgb
 from study.root import data_root, dataset_folder
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from allinsam_core.data.case import Case
 from allinsam_core.data.errors import DataError, MissingData
-from allinsam_core.data.image import read_rgb
+from study.datasets.image import read_rgb
 from study.root import dataset_folder
 
 NAME = "deepliif"

@@ -20,7 +20,7 @@ import numpy as np
 
 from allinsam_core.data.case import Case
 from allinsam_core.data.errors import DataError, MissingData
-from allinsam_core.data.image import count_labels, read_array, read_labels, read_rgb
+from study.datasets.image import count_labels, read_array, read_labels, read_rgb
 from study.root import dataset_folder
 
 NAME = "dsb2018"

@@ -13,7 +13,7 @@ from typing import Literal
 
 from allinsam_core.data.case import Case
 from allinsam_core.data.errors import DataError
-from allinsam_core.data.image import count_labels, read_labels, read_rgb
+from study.datasets.image import count_labels, read_labels, read_rgb
 from study.root import dataset_folder
 
 NAME = "dsb2018_test"

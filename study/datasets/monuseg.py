@@ -23,8 +23,8 @@ import numpy as np
 
 from allinsam_core.data.case import Case, Split
 from allinsam_core.data.errors import DataError, MislabelledImage, MissingData
-from allinsam_core.data.image import read_labels, read_rgb
 from study.datasets import aperio, manifest, splits
+from study.datasets.image import read_labels, read_rgb
 from study.root import data_root, dataset_folder
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from allinsam_core.annotation.boxes import BoxLaw
-from allinsam_core.annotation.weak import reference
 from allinsam_core.data.case import Case
+from study.weak import reference
 
 
 @dataclass(frozen=True, eq=False)

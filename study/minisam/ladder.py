@@ -19,7 +19,6 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 from allinsam_core.annotation import sam as sams
-from allinsam_core.annotation.weak import WeakSettings, annotate_case
 from allinsam_core.data.case import Case
 from allinsam_core.learning import instances
 from allinsam_core.learning.adapter import AdaptedSam
@@ -34,6 +33,7 @@ from study.minisam import mini2, pointed
 from study.minisam.label_quality import quality
 from study.minisam.pretrain import PromptableSam
 from study.root import data_root
+from study.weak import WeakSettings, annotate_case
 
 THRESHOLDS = (0.0, -0.5, -1.0)  # of the logits of masks from boxes
 SIDE = 450  # px, the middle of an image whose boxes are answered

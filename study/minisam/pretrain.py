@@ -142,7 +142,7 @@ class PromptableSam(nn.Module):
         The promptless maps are those of mask tokens 0 (foreground), 1 and 2 (see `objective`).
         """
         sam = self.sam
-        embedding, fine = self._seen(image)
+        embedding, fine = self._encoded(image)
         position = sam.prompt_encoder.get_dense_pe()[0]
         no_mask = sam.prompt_encoder.no_mask_embed.weight[:, :, None, None]
         everything = self._without_prompt(embedding, fine, image.shape[-2:])
@@ -153,9 +153,9 @@ class PromptableSam(nn.Module):
 
     def promptless(self, image: torch.Tensor) -> torch.Tensor:
         """The promptless logits alone."""
-        return self._without_prompt(*self._seen(image), image.shape[-2:])
+        return self._without_prompt(*self._encoded(image), image.shape[-2:])
 
-    def _seen(self, image: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+    def _encoded(self, image: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
         return sams.embed(self.sam, (image * 255 - self.sam.pixel_mean) / self.sam.pixel_std)
 
     def _without_prompt(

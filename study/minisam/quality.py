@@ -15,7 +15,6 @@ from tqdm import tqdm
 
 from allinsam_core.annotation import sam as sams
 from allinsam_core.annotation.boxes import BoxLaw
-from allinsam_core.annotation.weak import WeakSettings, annotate_case
 from allinsam_core.data.case import Case, Split
 from allinsam_core.metrics import instance, pixel
 from study import records
@@ -23,6 +22,7 @@ from study.datasets import monuseg
 from study.minisam.label_quality import by_size, quality
 from study.root import data_root
 from study.tools.segment import nuclei
+from study.weak import WeakSettings, annotate_case
 
 LAWS: tuple[BoxLaw, ...] = ("tight", "random")
 SPLITS: tuple[Split, ...] = ("train", "val")

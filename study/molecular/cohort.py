@@ -18,7 +18,6 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from allinsam_core.annotation.weak import weak_cases
 from allinsam_core.data.case import Case, Split
 from allinsam_core.data.errors import DataError
 from study import records
@@ -29,6 +28,7 @@ from study.molecular.config import CohortSettings, MolecularConfig
 from study.molecular.inhouse import InHouse
 from study.molecular.patch import CellType, Patch
 from study.simulation import glomerulus
+from study.weak import weak_cases
 
 VERSION = 1  # raised whenever the same settings give other patches or annotations
 # folder name → noise model; "expert" sees the marker, as everyone in the paper's workflow does (§3.1)
@@ -175,7 +175,7 @@ class MolecularCohort:
         return [replace(case, instances=self.exact.get(case.name, case.instances)) for case in cases]
 
 
-def drawn(patches: Sequence[Patch], annotators: Sequence[str]) -> list[Case]:
+def labelled(patches: Sequence[Patch], annotators: Sequence[str]) -> list[Case]:
     """Each patch with the mask of one annotator, in turn; of the next one where that one drew nothing of it.
 
     DataError when none of them drew on any patch.
@@ -195,7 +195,7 @@ def drawn(patches: Sequence[Patch], annotators: Sequence[str]) -> list[Case]:
 
 def labels(config: MolecularConfig, patches: Sequence[Patch], cache: Path) -> list[Case]:
     """What a run learns from: the masks as drawn, or SAM's masks of the boxes around them."""
-    cases = drawn(patches, config.drawn_by)
+    cases = labelled(patches, config.drawn_by)
     return cases if config.masks is None else from_boxes(cases, config.masks, cache)
 
 

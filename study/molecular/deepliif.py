@@ -15,7 +15,6 @@ import pandas as pd
 from skimage.color import rgb_from_hed
 
 from allinsam_core.annotation import sam as sams
-from allinsam_core.annotation.weak import WeakSettings, annotate_case, prompts
 from study import records
 from study.datasets import deepliif
 from study.datasets.deepliif import Tile
@@ -29,6 +28,7 @@ from study.molecular.registration import (
     register,
 )
 from study.root import data_root
+from study.weak import WeakSettings, annotate_case, prompts
 
 FOLDER = "deepliif"
 H, DAB = tuple(rgb_from_hed[0]), tuple(rgb_from_hed[2])  # stain vectors of Ruifrok & Johnston 2001

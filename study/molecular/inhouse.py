@@ -24,7 +24,7 @@ import imageio.v3 as imageio
 import numpy as np
 
 from allinsam_core.data.errors import DataError, MissingData
-from allinsam_core.data.image import read_array, read_rgb
+from study.datasets.image import read_array, read_rgb
 from study.molecular import slide_split
 from study.molecular.inhouse_check import check
 from study.molecular.inhouse_folder import COLUMNS, Layout, read_slides, slide_of

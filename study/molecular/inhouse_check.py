@@ -10,7 +10,7 @@ import numpy as np
 from PIL.PngImagePlugin import PngImageFile
 
 from allinsam_core.data.errors import DataError
-from allinsam_core.data.image import ConversionWarning, read_array
+from study.datasets.image import ConversionWarning, read_array
 from study.molecular.inhouse_folder import Layout, SlideRow, entries, read_slides, slide_of
 from study.molecular.patch import CELL_TYPES, CellType
 

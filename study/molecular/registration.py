@@ -13,15 +13,19 @@ shows at x.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import SimpleITK as sitk
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 from skimage.metrics import normalized_mutual_information
 
 from allinsam_core.data.errors import DataError
+from study.extras import imported
 from study.molecular.patch import HAEMATOXYLIN, MAGENTA, Patch
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
 
 GRID = 64.0  # px between control points of the spline
 BINS = 32
@@ -154,6 +158,7 @@ def _prepared(image: np.ndarray, name: str) -> np.ndarray:
 
 def _method(first: np.ndarray, second: np.ndarray) -> tuple[sitk.ImageRegistrationMethod, sitk.Image, sitk.Image]:
     """Mutual information of the two images, one thread, all pixels."""
+    sitk = imported("SimpleITK")
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(BINS)
     method.SetMetricSamplingStrategy(method.NONE)
@@ -164,6 +169,7 @@ def _method(first: np.ndarray, second: np.ndarray) -> tuple[sitk.ImageRegistrati
 
 def _transform(first: np.ndarray, second: np.ndarray) -> sitk.Transform:
     """Points of `first` → points of `second`: affine, then a spline on top of it."""
+    sitk = imported("SimpleITK")
     method, fixed, moving = _method(first, second)
     affine = sitk.CenteredTransformInitializer(
         fixed, moving, sitk.AffineTransform(2), sitk.CenteredTransformInitializerFilter.GEOMETRY
@@ -189,6 +195,7 @@ def _transform(first: np.ndarray, second: np.ndarray) -> sitk.Transform:
 
 def _field(transform: sitk.Transform, shape: tuple[int, ...]) -> np.ndarray:
     """The transform as a displacement (H, W, 2) float32, row then column."""
+    sitk = imported("SimpleITK")
     image = sitk.TransformToDisplacementField(transform, sitk.sitkVectorFloat32, (shape[1], shape[0]))
     return np.ascontiguousarray(sitk.GetArrayFromImage(image)[..., ::-1])
 

@@ -78,7 +78,7 @@ def task(config: MolecularConfig, cohort: MolecularCohort, work: Path) -> run.Ta
     injured = {patch.name: patch.injured for patch in patches["test"]}
     examples: dict[str, Any] = {}
 
-    def seen(case: Case, prob: np.ndarray) -> None:
+    def after_scoring(case: Case, prob: np.ndarray) -> None:
         kind = "injured" if injured[case.name] else "normal"
         runs = encode(prob >= config.instances.foreground_threshold)
         examples.setdefault(kind, {"patch": case.name, "runs": runs})
@@ -95,7 +95,7 @@ def task(config: MolecularConfig, cohort: MolecularCohort, work: Path) -> run.Ta
         pixels=[case.image for case in train],
         images={"train": train, "test": test},
         about=about,
-        seen=seen,
+        after_scoring=after_scoring,
         columns=lambda case: {"slide": case.patient, "injured": injured[case.name]},
     )
 

@@ -9,14 +9,14 @@ from typing import Literal
 
 import pandas as pd
 
-from allinsam_core.metrics import stats
-from allinsam_core.metrics.stats import Equivalence, Interval, PairedTest
 from study import results as results_of_runs
+from study import stats
 from study.audit.published import CellScores
 from study.audit.published import table1 as published_table1
 from study.finished import finished, folders
 from study.molecular.patch import CELL_TYPES, METRICS, CellType
 from study.records import FILE
+from study.stats import Equivalence, Interval, PairedTest
 
 METHOD_NAMES = {
     "mocl": "MOCL",

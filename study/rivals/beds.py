@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from filelock import FileLock
 from pydantic import model_validator
 from torch import nn
 
@@ -28,6 +27,7 @@ from allinsam_core.learning.method import Method, NetworkMethod
 from study.methods import MethodSettings
 from study.rivals import stain
 from study.rivals.unet import UNetSettings
+from study.tools.lock import in_turn
 
 if TYPE_CHECKING:
     from study.config import Run
@@ -86,14 +86,14 @@ class Beds(Method):
 
     def fit(self, train: Sequence[Case], val: Sequence[Case], folder: Path) -> dict[str, Any]:
         """Train the members one after the other, each in its own folder, where a finished one is only read."""
-        self.templates = self._drawn_templates(train)
+        self.templates = self._random_templates(train)
         histories = []
         for index in range(self.settings.members):
             place = folder.parent / self.shared / f"member-{index}"
             place.mkdir(parents=True, exist_ok=True)
             method = self.member(index)
             try:
-                with FileLock(place / "lock"):  # another row may be training it
+                with in_turn(place / "last.ckpt"):  # another row may be training it
                     histories.append(method.fit([train[i] for i in self.bag(index, len(train))], val, place))
             except Exception as error:
                 error.add_note(f"{place}: member {index + 1} of {self.settings.members}; finished members are kept")
@@ -112,7 +112,7 @@ class Beds(Method):
         count = max(1, round(self.settings.share * images))
         return sorted(rng.choice(images, count, replace=False).tolist())
 
-    def _drawn_templates(self, train: Sequence[Case]) -> list[stain.Stains]:
+    def _random_templates(self, train: Sequence[Case]) -> list[stain.Stains]:
         if self.settings.templates == 0:
             return []
         order = np.random.default_rng([self.seed, 10_000]).permutation(len(train))

@@ -7,15 +7,21 @@ is worth, and so the floor of everything that is prompted with boxes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from torch import nn
 
 from allinsam_core.annotation import sam as sams
+from allinsam_core.annotation.boxes import tight
 from allinsam_core.annotation.merge import merge
 from allinsam_core.annotation.predict import BoxAnnotator, default_field, inscribed
-from allinsam_core.learning.method import BoxPrompted
+from allinsam_core.data.case import Case
+from allinsam_core.learning.instances import InstanceSettings
+from allinsam_core.learning.method import Method
 from study import checkpoints
 from study.allinsam import SamName
 from study.methods import MethodSettings
@@ -46,6 +52,33 @@ class EllipseSettings(MethodSettings):
 
     def build(self, run: Run, device: str) -> Ellipse:
         return Ellipse()
+
+
+class BoxPrompted(Method):
+    """A reference that is given the true boxes of the image it segments: not a rival, and marked wherever shown.
+
+    It is given boxes, no masks; other methods see a test image's pixels alone. It learns nothing.
+    """
+
+    def fit(self, train: Sequence[Case], val: Sequence[Case], folder: Path) -> dict[str, Any]:
+        return {}
+
+    def predict(self, image: np.ndarray) -> np.ndarray:
+        raise TypeError(f"{type(self).__name__} marks masks in boxes, no probabilities of pixels; call segment")
+
+    def segment(
+        self, case: Case, settings: InstanceSettings | None = None, threshold: float = 0.5
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """As for `Method`; the labels are kept as `predict_boxes` gives them, the probability is 0 or 1."""
+        found = self.predict_boxes(case.image, tight(case.instances), case.spacing)
+        return (found > 0).astype(np.float32), found
+
+    @abstractmethod
+    def predict_boxes(self, image: np.ndarray, boxes: np.ndarray, spacing: float) -> np.ndarray:
+        """Labels (H, W) integers, 0 = background, of an image (H, W, 3) uint8 at `spacing` µm/px.
+
+        boxes: (N, 4) float32 XYXY px, half-open, one around each true nucleus.
+        """
 
 
 class Boxes(BoxPrompted):

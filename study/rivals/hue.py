@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
-from sklearn.naive_bayes import GaussianNB
 
 from allinsam_core.data.case import Case
-from allinsam_core.learning.multiclass import ClassMethod, ClassSettings, class_table
+from study.extras import imported
 from study.methods import MethodSettings
+from study.multiclass import ClassMethod, ClassSettings, class_table
 from study.rivals.otsu import Otsu, OtsuSettings
 from study.rivals.stain import density
 
@@ -44,7 +44,7 @@ class Hue(ClassMethod):
     def __init__(self, settings: HueSettings, classes: ClassSettings) -> None:
         self.settings, self.classes = settings, classes
         self.nuclei = Otsu(OtsuSettings(sigma=settings.sigma))
-        self.bayes = GaussianNB()
+        self.bayes = imported("sklearn.naive_bayes").GaussianNB()
 
     def fit(self, train: Sequence[Case], val: Sequence[Case], folder: Path) -> dict[str, Any]:
         """Learn from the training masks' pixels."""

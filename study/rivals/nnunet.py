@@ -30,8 +30,8 @@ from torch import nn
 from allinsam_core.data.case import Case
 from allinsam_core.learning.devices import mixed_precision
 from allinsam_core.learning.method import Method
-from allinsam_core.learning.multiclass import ClassMethod, ClassSettings
 from study.methods import MethodSettings, outputs_of
+from study.multiclass import ClassMethod, ClassSettings
 from study.rivals import nnunet_data as data
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from allinsam_core.atomic import replacing
 from allinsam_core.data.case import Case
 from allinsam_core.data.errors import DataError
 from allinsam_core.learning.instances import targets
-from allinsam_core.learning.multiclass import class_table
+from study.multiclass import class_table
 
 NAME = "Dataset001_nuclei"
 PLANS = "nnUNetPlans"

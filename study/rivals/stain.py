@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from skimage.color import rgb_from_hed
-from sklearn.decomposition import MiniBatchDictionaryLearning
+
+from study.extras import imported
 
 SPARSITY = 0.1  # λ of Vahadane et al., eq. 4
 PIXELS = 4000  # sampled to learn the colours
@@ -40,7 +41,7 @@ def separate(image: np.ndarray, seed: int = 0) -> Stains | None:
         return None
     rng = np.random.default_rng(seed)
     start = rgb_from_hed[:2] / np.linalg.norm(rgb_from_hed[:2], axis=1, keepdims=True)
-    learner = MiniBatchDictionaryLearning(
+    learner = imported("sklearn.decomposition").MiniBatchDictionaryLearning(
         2,
         alpha=SPARSITY,
         fit_algorithm="cd",

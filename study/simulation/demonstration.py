@@ -13,7 +13,7 @@ from torch import nn
 from allinsam_core.data.case import Case
 from allinsam_core.refinement import mocl
 from allinsam_core.refinement.corrective import CorrectiveSettings
-from allinsam_core.refinement.network import MoclUNet
+from study.rivals.mocl_unet import MoclUNet
 from study.simulation import simulate
 from study.simulation.corrupt import NoiseLaw, corrupt
 from study.simulation.style import Style
@@ -100,7 +100,7 @@ def demonstrate(
     model: gives (logits, E) of images (B, 3, size, size); by default a narrow `MoclUNet` (about a minute on
     one core). AdamW; float32 on the CPU.
     """
-    style = Style.draw(np.random.default_rng(seed))
+    style = Style.sample(np.random.default_rng(seed))
     truths = [simulate.tile(1000 * seed + index, size, style=style) for index in range(tiles)]
     drawn = [corrupt(case, rate, seed, LAW) for case in truths]
     images = torch.stack([torch.from_numpy(c.image.copy()).permute(2, 0, 1).float() / 255 for c in drawn])
@@ -116,7 +116,7 @@ def demonstrate(
         if step in at:
             with torch.no_grad():
                 logits, embedding = model(images[[shown]])
-                snapshots.append(look(settings, step, progress, logits, embedding, annotations[[shown]]))
+                snapshots.append(snapshot_of(settings, step, progress, logits, embedding, annotations[[shown]]))
         if step < at[-1]:
             pair = torch.from_numpy(order.permutation(tiles)[:2])
             logits, embedding = model(images[pair])
@@ -128,7 +128,7 @@ def demonstrate(
 
 
 @torch.no_grad()
-def look(
+def snapshot_of(
     settings: CorrectiveSettings,
     step: int,
     progress: float,

@@ -177,7 +177,7 @@ def cohort(
         Slide(
             name=f"S{number + 1:02d}",
             seed=seed * slides + number,
-            style=SlideStyle.draw(np.random.default_rng([30723, seed, number]), number in sick),
+            style=SlideStyle.sample(np.random.default_rng([30723, seed, number]), number in sick),
             patches={kind: total // slides + (number < total % slides) for kind, total in wanted.items()},
         )
         for number in range(slides)

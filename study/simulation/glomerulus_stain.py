@@ -50,10 +50,10 @@ class SlideStyle:
     thickness: float  # sd of log section thickness within a patch
 
     @classmethod
-    def draw(cls, rng: np.random.Generator, injured: bool) -> SlideStyle:
+    def sample(cls, rng: np.random.Generator, injured: bool) -> SlideStyle:
         """A random slide. Equal generator states give equal slides."""
         camera = replace(
-            Style.draw(rng), white=_near(rng, np.array([0.95, 0.945, 0.94]), 0.015), shading=rng.uniform(0, 0.04),
+            Style.sample(rng), white=_near(rng, np.array([0.95, 0.945, 0.94]), 0.015), shading=rng.uniform(0, 0.04),
             blur=rng.uniform(0.18, 0.32), defocus=0.0, sharpen=rng.uniform(0, 0.5), noise=rng.uniform(1, 3),
             gamma=rng.uniform(0.93, 1.07), jpeg=int(rng.integers(75, 95)),
         )  # fmt: skip

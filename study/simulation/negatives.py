@@ -26,7 +26,7 @@ def tile(seed: int, size: int = 256, spacing: float = 0.25) -> Case:
     """A tile as of `simulate.tile`, with its exact truth, which may hold no nucleus. seed decides everything."""
     rng = np.random.default_rng([20251, seed])
     kind = KINDS[rng.integers(len(KINDS))]
-    style = composed(Style.draw(rng), kind, rng)
+    style = composed(Style.sample(rng), kind, rng)
     margin = int(np.ceil(simulate.MARGIN / spacing))
     shape = (size + 2 * margin, size + 2 * margin)
     layout = lay(style, shape, spacing, rng)

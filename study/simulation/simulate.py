@@ -49,7 +49,7 @@ def tile(seed: int, size: int = 256, spacing: float = 0.25, style: Style | None 
     if size < 32 or not 0.1 <= spacing <= 1:
         raise ValueError(f"size {size} px and spacing {spacing} µm/px; expected size ≥ 32 and spacing in 0.1 … 1")
     rng = np.random.default_rng([20250, seed])
-    style = Style.draw(rng) if style is None else style
+    style = Style.sample(rng) if style is None else style
     margin = int(np.ceil(MARGIN / spacing))
     shape = (size + 2 * margin, size + 2 * margin)
     layout = lay(style, shape, spacing, rng)

@@ -93,7 +93,7 @@ class Style:
     jpeg: int  # quality; 0 = none
 
     @classmethod
-    def draw(cls, rng: np.random.Generator) -> Style:
+    def sample(cls, rng: np.random.Generator) -> Style:
         """A random style; every call uses the generator, so equal states give equal styles."""
         kind = str(rng.choice(["nests", "glands", "sheet", "stroma", "lymphoid", "scattered"],
                           p=[0.27, 0.24, 0.2, 0.12, 0.07, 0.1]))  # fmt: skip

@@ -18,7 +18,7 @@ from allinsam_core.annotation.attention import fold, has_bfloat16
 from allinsam_core.annotation.merge import merge
 from allinsam_core.annotation.predict import BoxAnnotator, default_field
 from allinsam_core.atomic import replacing
-from allinsam_core.data.image import read_rgb
+from study.datasets.image import read_rgb
 from study.tools import notices
 from study.tools.errors import sentence
 from study.tools.formats import Boxes, read_boxes, write_geojson, write_imagej

@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict
 
 from allinsam_core.data.case import Case
 from allinsam_core.data.errors import DataError
-from allinsam_core.data.image import count_labels, read_labels, read_rgb
 from study.datasets import aperio, brca_m2c, dsb2018, manifest, monuseg
+from study.datasets.image import count_labels, read_labels, read_rgb
 from study.root import data_root
 from study.tools import fetch
 
@@ -94,97 +94,99 @@ def _dataset(name: str, root: Path) -> Report:
     folder = root / name
     if not folder.is_dir():
         return Report(name=name, where=str(folder), status="absent")
-    seen = {monuseg.NAME: _monuseg, dsb2018.NAME: _dsb2018, brca_m2c.NAME: _brca_m2c}[name](folder)
-    for key, expected in seen.expected.items():
-        if seen.counts[key] != expected:
-            seen.problems.append(f"{folder}: {seen.counts[key]} {key.replace('_', ' ')}, expected {expected}")
+    findings = {monuseg.NAME: _monuseg, dsb2018.NAME: _dsb2018, brca_m2c.NAME: _brca_m2c}[name](folder)
+    for key, expected in findings.expected.items():
+        if findings.counts[key] != expected:
+            findings.problems.append(f"{folder}: {findings.counts[key]} {key.replace('_', ' ')}, expected {expected}")
     return Report(
         name=name,
         where=str(folder),
-        status="problem" if seen.problems else "ok",
+        status="problem" if findings.problems else "ok",
         counts={
-            key: Count(found=seen.counts[key], expected=seen.expected.get(key))
-            for key in sorted(seen.counts | Counter(seen.expected))
+            key: Count(found=findings.counts[key], expected=findings.expected.get(key))
+            for key in sorted(findings.counts | Counter(findings.expected))
         },
-        problems=tuple(seen.problems),
-        notes=tuple(seen.notes),
+        problems=tuple(findings.problems),
+        notes=tuple(findings.notes),
     )
 
 
 def _monuseg(folder: Path) -> _Findings:
     """Images, official pixels, labels of the instance images and regions of the XML files, by part."""
     dataset = manifest.load().datasets[monuseg.NAME]
-    seen = _Findings(expected=dict(dataset.counts))
+    findings = _Findings(expected=dict(dataset.counts))
     parts: tuple[monuseg.Part, ...] = ("train", "test")
     for part in parts:
         names = dataset.names(*(("test",) if part == "test" else ("train", "val")))
-        seen.expected[f"{part}_official_pixels"] = len(names)
+        findings.expected[f"{part}_official_pixels"] = len(names)
         images: dict[str, Path] = {}
-        with seen.noting():
+        with findings.noting():
             images = monuseg.image_files(folder, part)
         if absent := [name for name in names if name not in images]:
-            seen.problems.append(f"{folder}: {part} images missing: {', '.join(absent)}")
+            findings.problems.append(f"{folder}: {part} images missing: {', '.join(absent)}")
         if extra := sorted(set(images) - set(names)):
-            seen.notes.append(f"later additions, not part of the study: {', '.join(extra)}")
+            findings.notes.append(f"later additions, not part of the study: {', '.join(extra)}")
         for name in sorted(set(images) & set(names)):
-            _monuseg_case(seen, folder, images[name], name, part)
-    if seen.counts["train_instance_images"] < dataset.counts["train_images"]:
-        del seen.expected["train_nuclei"]  # the published layout has XML only
-    return seen
+            _monuseg_case(findings, folder, images[name], name, part)
+    if findings.counts["train_instance_images"] < dataset.counts["train_images"]:
+        del findings.expected["train_nuclei"]  # the published layout has XML only
+    return findings
 
 
-def _monuseg_case(seen: _Findings, folder: Path, path: Path, name: str, part: monuseg.Part) -> None:
-    seen.counts[f"{part}_images"] += 1
+def _monuseg_case(findings: _Findings, folder: Path, path: Path, name: str, part: monuseg.Part) -> None:
+    findings.counts[f"{part}_images"] += 1
     image = None
-    with seen.noting():
+    with findings.noting():
         image = read_rgb(path)
         if trouble := monuseg.pixel_trouble(name, image):
             raise DataError(f"{path}: {trouble}")
-        seen.counts[f"{part}_official_pixels"] += 1
+        findings.counts[f"{part}_official_pixels"] += 1
     labels, xml = monuseg.instance_file(folder, name, part), monuseg.xml_file(folder, name, part)
     if labels is None and xml is None:
-        seen.problems.append(f"{folder}: {name} has neither an instance image nor an XML annotation; fetch it again")
+        findings.problems.append(
+            f"{folder}: {name} has neither an instance image nor an XML annotation; fetch it again"
+        )
     if labels is not None and image is not None:
-        seen.counts[f"{part}_instance_images"] += 1
-        with seen.noting():
-            seen.counts[f"{part}_nuclei"] += count_labels(read_labels(labels, (image.shape[0], image.shape[1])))
+        findings.counts[f"{part}_instance_images"] += 1
+        with findings.noting():
+            findings.counts[f"{part}_nuclei"] += count_labels(read_labels(labels, (image.shape[0], image.shape[1])))
     if xml is not None:
-        seen.counts[f"{part}_xml_files"] += 1
-        with seen.noting():
-            seen.counts[f"{part}_regions"] += len(aperio.read(xml).regions)
+        findings.counts[f"{part}_xml_files"] += 1
+        with findings.noting():
+            findings.counts[f"{part}_regions"] += len(aperio.read(xml).regions)
 
 
 def _brca_m2c(folder: Path) -> _Findings:
     """Tiles by split, points by class, and tiles whose pixels and points are the official ones."""
-    seen, patients = _Findings(expected=dict(manifest.load().datasets[brca_m2c.NAME].counts)), set[str]()
-    with seen.noting():
+    findings, patients = _Findings(expected=dict(manifest.load().datasets[brca_m2c.NAME].counts)), set[str]()
+    with findings.noting():
         folder, listed = brca_m2c.files(folder)
         for name, split in sorted(listed.items()):
-            with seen.noting():
+            with findings.noting():
                 tile = brca_m2c.read(folder, name, split)
                 patients.add(tile.patient)
-                seen.counts[f"{split}_tiles"] += 1
-                seen.counts.update(brca_m2c.CLASSES[kind - 1] for kind in tile.classes.tolist())
+                findings.counts[f"{split}_tiles"] += 1
+                findings.counts.update(brca_m2c.CLASSES[kind - 1] for kind in tile.classes.tolist())
                 if trouble := brca_m2c.trouble(tile):
                     raise DataError(f"{folder}: {trouble}")
-                seen.counts["official_tiles"] += 1
-    seen.counts["patients"] = len(patients)
-    return seen
+                findings.counts["official_tiles"] += 1
+    findings.counts["patients"] = len(patients)
+    return findings
 
 
 def _dsb2018(folder: Path) -> _Findings:
     """Images and nuclei; the expected numbers are those of the corrected copy, not of the published archive."""
     corrected = (folder / "index.csv").is_file()
     dataset = manifest.load().datasets[dsb2018.NAME]
-    seen = _Findings(expected=dict(dataset.counts) if corrected else {"images": dataset.counts["images"]})
+    findings = _Findings(expected=dict(dataset.counts) if corrected else {"images": dataset.counts["images"]})
     readers: dict[str, Callable[[], Case]] = {}
-    with seen.noting():
+    with findings.noting():
         readers = dsb2018.readers(folder, dsb2018.MODALITIES)
     for read in readers.values():
-        with seen.noting():
+        with findings.noting():
             case = read()
-            seen.counts["images"] += 1
-            seen.counts["nuclei"] += count_labels(case.instances)
+            findings.counts["images"] += 1
+            findings.counts["nuclei"] += count_labels(case.instances)
     if not corrected:
-        seen.notes.append("the published archive, without the community corrections: nuclei are not compared")
-    return seen
+        findings.notes.append("the published archive, without the community corrections: nuclei are not compared")
+    return findings

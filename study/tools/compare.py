@@ -86,5 +86,5 @@ def compare(model: Model, plain: Model, cases: Sequence[Case]) -> Comparison:
         seen = {case.name: method(case.image) for case in {c.name: c for c in (*val, *judged)}.values()}
         cut = threshold.choose(((seen[case.name], case.mask) for case in val), cautious=True)
         for case in judged:
-            add(name, threshold.moved(seen[case.name], cut)[None], ("nucleus",), case)
+            add(name, threshold.rescaled(seen[case.name], cut)[None], ("nucleus",), case)
     return Comparison(judged[0].split, tuple(case.name for case in judged), dice, aji)

@@ -27,7 +27,7 @@ from allinsam_core.annotation.predict import BoxAnnotator, BoxMask, default_fiel
 from allinsam_core.annotation.sam import Sam
 from allinsam_core.atomic import replacing, set_aside
 from allinsam_core.data.case import Case
-from allinsam_core.data.image import read_array, read_rgb
+from study.datasets.image import read_array, read_rgb
 from study.tools.formats import read_boxes
 from study.tools.formats.areas import is_box
 from study.tools.formats.entries import Boxes

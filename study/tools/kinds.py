@@ -53,7 +53,7 @@ class Finding:
     grey: bool = False
 
     @property
-    def tells(self) -> bool:
+    def decides(self) -> bool:
         """Whether the map says anything: an empty one does not."""
         return len(self.possible) < len(KINDS)
 
@@ -188,15 +188,15 @@ def common(findings: Mapping[Path, Finding], option: str, allowed: tuple[Kind, .
     option: the option that states the kind, named by the ValueError where the maps do not say it or are of several
     kinds. allowed: what the caller can use.
     """
-    telling = {path: finding for path, finding in findings.items() if finding.tells} or findings
-    possible = set(KINDS).intersection(*(finding.possible for finding in telling.values()))
-    found = possible & {finding.kind for finding in telling.values()}
+    deciding = {path: finding for path, finding in findings.items() if finding.decides} or findings
+    possible = set(KINDS).intersection(*(finding.possible for finding in deciding.values()))
+    found = possible & {finding.kind for finding in deciding.values()}
     if len(found) == 1 and (kind := found.pop()) in allowed:
         return kind
-    unclear = [path for path, finding in telling.items() if finding.kind not in allowed]
+    unclear = [path for path, finding in deciding.items() if finding.kind not in allowed]
     if unclear:
-        raise ValueError(_undecided(unclear[0], telling[unclear[0]], option, allowed))
-    (first, one), *rest = telling.items()
+        raise ValueError(_undecided(unclear[0], deciding[unclear[0]], option, allowed))
+    (first, one), *rest = deciding.items()
     second, other = next((path, finding) for path, finding in rest if finding.kind != one.kind)
     raise ValueError(
         f"{first} looks like {NAMES[one.kind]} ({one.seen}), {second} like {NAMES[other.kind]} ({other.seen}); "  # type: ignore[index]

@@ -17,7 +17,7 @@ from scipy import ndimage
 from skimage.measure import label
 
 from allinsam_core.data.errors import DataError, MissingData
-from allinsam_core.data.image import ConversionWarning, full_page, is_tiff, read_array
+from study.datasets.image import ConversionWarning, full_page, is_tiff, read_array
 from study.tools import kinds
 from study.tools.kinds import Finding, Kind
 

@@ -19,8 +19,8 @@ import typer
 
 from allinsam_core import nuclei as nuclei_of
 from allinsam_core.atomic import replacing
-from allinsam_core.data.image import read_rgb
 from allinsam_core.model import Model, load
+from study.datasets.image import read_rgb
 from study.tools import notices, segment_slide
 from study.tools.annotate import overlay
 from study.tools.errors import sentence

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from allinsam_core.data.brightfield import unfit
 from allinsam_core.learning.train import peak_memory
 from allinsam_core.model import Model
 from study import records
 from study.tools import quality_page, slides, tissue
+from study.tools.brightfield import unfit
 from study.tools.formats import export
 from study.tools.formats.labels import write_labels
 from study.tools.formats.nucleus import Nucleus

@@ -13,7 +13,7 @@ from defusedxml.ElementTree import fromstring
 
 from allinsam_core.data.case import PLAUSIBLE_SPACING
 from allinsam_core.data.errors import DataError
-from allinsam_core.data.image import ConversionWarning, full_page, is_tiff
+from study.datasets.image import ConversionWarning, full_page, is_tiff
 
 FINEST_PRINT = 10_000  # dots per inch: resolution tags up to this, 2.54 µm, are taken for a print density
 _PER_UNIT = {2: 25_400.0, 3: 10_000.0}  # µm per inch, per centimetre

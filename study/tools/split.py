@@ -86,7 +86,7 @@ def assign(cases: Sequence[Case], table: Path | None = None, seed: int = 0) -> t
     if "val" in decided.values():
         decided |= dict.fromkeys(free, "train")
     else:
-        decided |= _drawn([(case, given[case.name][0]) for case in cases], free, decided, seed)
+        decided |= _randomly_assigned([(case, given[case.name][0]) for case in cases], free, decided, seed)
     done = [replace(c, patient=given[c.name][0], split=decided[given[c.name][0]]) for c in cases]
     splits.refuse_overlap(**{s: [c for c in done if c.split == s] for s in ("train", "val", "test")})
     return done, said
@@ -99,7 +99,7 @@ def _refuse_contradictions(given: Mapping[str, tuple[str, Split | None]]) -> Non
             raise ValueError(f"patient {patient} is in {seen[patient]} and in {split}, expected one split")
 
 
-def _drawn(
+def _randomly_assigned(
     cases: Sequence[tuple[Case, str]], free: list[str], decided: dict[str, Split], seed: int
 ) -> dict[str, Split]:
     """Patients to train and val at random: the first of some tries in which both show every class."""

@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from allinsam_core.metrics.stats import Interval
 from study.claims import Claim, claims, lead, small_loss
+from study.stats import Interval
 
 WriteRun = Callable[..., Path]
 UP, DOWN, UNSURE = (Interval(m, m - 0.05, m + 0.05, 14, 0.95) for m in (0.1, -0.1, 0.01))

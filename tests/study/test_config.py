@@ -15,7 +15,6 @@ from allinsam_core.learning.augment import AugmentSettings
 from allinsam_core.learning.instances import InstanceSettings
 from allinsam_core.learning.losses import MapSettings
 from allinsam_core.learning.method import WindowSettings
-from allinsam_core.learning.multiclass import ClassSettings
 from allinsam_core.learning.train import TrainSettings
 from allinsam_core.refinement.corrective import CorrectiveSettings
 from allinsam_core.settings import SettingsError
@@ -24,6 +23,7 @@ from study.allinsam import MoclUNetSettings, SamSettings
 from study.config import AnnotatorSettings, NoiseSettings, Run, RunConfig
 from study.data import DataSettings
 from study.molecular.config import MolecularConfig
+from study.multiclass import ClassSettings
 from study.rivals.beds import BedsSettings
 from study.rivals.boxes import BoxesSettings, EllipseSettings
 from study.rivals.lvit import LViTSettings

@@ -11,26 +11,25 @@ import pytest
 from pydantic import ValidationError
 from skimage.io import imread
 
-from allinsam_core.annotation.points import PointSettings
-from allinsam_core.annotation.weak import WeakSettings
 from allinsam_core.data.case import Case
 from allinsam_core.learning.augment import AugmentSettings
 from allinsam_core.learning.instances import InstanceSettings
 from allinsam_core.learning.losses import MapSettings
 from allinsam_core.learning.method import WindowSettings
-from allinsam_core.learning.multiclass import ClassSettings
 from allinsam_core.learning.train import TrainSettings
-from allinsam_core.metrics import detection
 from study import data as sources
-from study import finished, run
+from study import detection, finished, run
 from study.config import AnnotatorSettings, RunConfig
 from study.data import DataSettings
 from study.judge import ByPoints, judge
+from study.multiclass import ClassSettings
+from study.points import PointSettings
 from study.results import collect
 from study.rivals import nnunet_data
 from study.rivals.hue import Hue, HueSettings, hue
 from study.rivals.otsu import OtsuSettings
 from study.rivals.unet import UNetSettings
+from study.weak import WeakSettings
 
 CLASSES = ClassSettings(names=("red", "blue"))
 POINTS = AnnotatorSettings(name="ellipse", boxes=WeakSettings(points=PointSettings(prompt="box", radius=3.0)))

@@ -12,13 +12,13 @@ from allinsam_core.learning.losses import MapSettings
 from allinsam_core.learning.method import NetworkMethod, WindowSettings
 from allinsam_core.refinement.corrective import CorrectiveSettings, EmbeddingSam
 from allinsam_core.refinement.method import CorrectiveMethod
-from allinsam_core.refinement.network import MoclUNet
 from study import methods
 from study.allinsam import MoclUNetSettings, SamSettings
 from study.config import RunConfig
 from study.rivals.beds import Beds, BedsSettings
 from study.rivals.boxes import Ellipse, EllipseSettings
 from study.rivals.lvit import LViTSettings
+from study.rivals.mocl_unet import MoclUNet
 from study.rivals.nnunet import NnUNet, NnUNetSettings
 from study.rivals.otsu import Otsu, OtsuSettings
 from study.rivals.unet import CentredUNet, UNetSettings

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from allinsam_core.annotation.weak import WeakSettings, weak_cases
 from allinsam_core.data.case import Case, Split
 from allinsam_core.learning import instances, threshold
 from allinsam_core.learning.method import Method
@@ -21,6 +20,7 @@ from study.config import AnnotatorSettings, NoiseSettings, RunConfig
 from study.data import DataSettings
 from study.datasets import fractions
 from study.simulation.corrupt import NoiseLaw, corrupt
+from study.weak import WeakSettings, weak_cases
 
 # neither the boxes nor the law of errors are the defaults, so that a run that forgets them is found out
 BOXES = WeakSettings(box_law="components")
@@ -158,7 +158,7 @@ def test_a_threshold_is_chosen_by_the_labels_that_the_method_may_see(
     shown = [*data["val"], *data["test"]]
     assert all(np.array_equal(image, case.image) for image, case in zip(spy.predicted, shown, strict=True))
     for row, case in zip(rows, data["test"], strict=True):  # pixels and instances are cut at the same level
-        prob = threshold.moved(darkness(case.image), cut)
+        prob = threshold.rescaled(darkness(case.image), cut)
         found = instances.from_probability(prob, config.instances)
         whole, parts = pixel.evaluate(prob, case.mask, eight_bit=True), instance.evaluate(found, case.instances)
         assert {k: row[k] for k in ("dice", "aji_kumar", "pq")} == pytest.approx(

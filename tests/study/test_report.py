@@ -17,9 +17,9 @@ import pytest
 from myst_nb.core.variables import format_plain_text
 from skimage.color import rgb2lab
 
-from allinsam_core.metrics.stats import Interval
 from study import report
 from study.results import NotRun
+from study.stats import Interval
 
 
 @pytest.fixture

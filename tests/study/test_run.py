@@ -16,7 +16,7 @@ from allinsam_core.data.errors import DataError, MissingData
 from allinsam_core.learning import instances, threshold
 from allinsam_core.learning.instances import InstanceSettings
 from allinsam_core.learning.losses import MapSettings
-from allinsam_core.learning.method import BoxPrompted, Method
+from allinsam_core.learning.method import Method
 from allinsam_core.metrics import pixel
 from allinsam_core.metrics.instance import InstanceScores
 from allinsam_core.metrics.pixel import PixelScores
@@ -29,7 +29,7 @@ from study.datasets import monuseg, splits
 from study.grid import Profile
 from study.records import RecordError
 from study.results import collect
-from study.rivals.boxes import EllipseSettings
+from study.rivals.boxes import BoxPrompted, EllipseSettings
 from study.rivals.otsu import Otsu, OtsuSettings
 from study.simulation import simulate
 from study.simulation.corrupt import corrupt
@@ -299,7 +299,7 @@ def test_a_run_with_instance_maps_parts_nuclei_by_them(
     maps = given[0]
     monkeypatch.setattr(method, "predict_maps", lambda image: maps)
     prob, labels = method.segment(case, config.instances, 0.4)
-    assert np.array_equal(prob, threshold.moved(maps[0], 0.4))
+    assert np.array_equal(prob, threshold.rescaled(maps[0], 0.4))
     by_maps = instances.from_maps(prob, *maps[1:], config.instances, case.spacing)
     assert np.array_equal(labels, by_maps)
 

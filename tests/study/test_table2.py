@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from allinsam_core.metrics.stats import paired_wilcoxon
 from study import records, table2
 from study import results as tables
+from study.stats import paired_wilcoxon
 
 WriteRun = Callable[..., Path]
 IMAGES = [f"i{k}" for k in range(6)]

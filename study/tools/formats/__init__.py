@@ -15,11 +15,16 @@ from pathlib import Path
 import numpy as np
 
 from allinsam_core.annotation import boxes as box_rules
-from study.tools.formats import coco, geojson, imagej, table
-from study.tools.formats.entries import MAX_BYTES, Boxes
-from study.tools.formats.geojson import write_geojson
-from study.tools.formats.imagej import write_imagej
-from study.tools.formats.table import write_csv
+from study.extras import imported
+
+for package in ("shapely", "roifile"):  # before the modules that need them
+    imported(package)
+
+from study.tools.formats import coco, geojson, imagej, table  # noqa: E402
+from study.tools.formats.entries import MAX_BYTES, Boxes  # noqa: E402
+from study.tools.formats.geojson import write_geojson  # noqa: E402
+from study.tools.formats.imagej import write_imagej  # noqa: E402
+from study.tools.formats.table import write_csv  # noqa: E402
 
 OVER_THE_EDGE = 1.0  # px; QuPath and ImageJ let outlines end there
 

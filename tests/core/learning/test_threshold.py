@@ -45,12 +45,12 @@ def test_without_images_there_is_nothing_to_choose_by() -> None:
 @pytest.mark.parametrize("cut", [0.1, 0.5, 0.83])
 def test_what_was_the_threshold_becomes_a_half(cut: float) -> None:
     prob = np.linspace(0, 1, 101, dtype=np.float32)
-    moved = threshold.moved(prob, cut)
-    assert moved.dtype == np.float32
-    assert (moved[0], moved[-1]) == (0, 1)
-    assert np.all(np.diff(moved) > 0)
-    assert threshold.moved(np.array([cut]), cut)[0] == pytest.approx(0.5)
-    assert np.array_equal(moved >= 0.5, prob >= np.float32(cut))
+    found = threshold.rescaled(prob, cut)
+    assert found.dtype == np.float32
+    assert (found[0], found[-1]) == (0, 1)
+    assert np.all(np.diff(found) > 0)
+    assert threshold.rescaled(np.array([cut]), cut)[0] == pytest.approx(0.5)
+    assert np.array_equal(found >= 0.5, prob >= np.float32(cut))
 
 
 def test_the_judge_then_finds_the_dice_that_was_promised() -> None:
@@ -58,7 +58,7 @@ def test_the_judge_then_finds_the_dice_that_was_promised() -> None:
     truth = rng.random((40, 40)) < 0.3
     prob = np.clip(0.6 + 0.3 * truth + 0.1 * rng.standard_normal(truth.shape), 0, 1).astype(np.float32)
     cut = threshold.choose([(prob, truth)])
-    judged = pixel.evaluate(threshold.moved(prob, cut), truth, eight_bit=True)
+    judged = pixel.evaluate(threshold.rescaled(prob, cut), truth, eight_bit=True)
     assert judged.dice == pytest.approx(pixel.evaluate(prob, truth, eight_bit=True).best_f1)
     assert judged.dice > pixel.evaluate(prob, truth, eight_bit=True).dice + 0.2
 

@@ -17,7 +17,6 @@ from allinsam_core.learning.augment import AugmentSettings, CropSampler
 from allinsam_core.learning.train import TrainSettings, fit
 from allinsam_core.refinement import mocl
 from allinsam_core.refinement.corrective import (
-    UNET_SETTINGS,
     CorrectiveSettings,
     EmbeddingSam,
     Foreground,
@@ -25,7 +24,7 @@ from allinsam_core.refinement.corrective import (
     ScheduledBatch,
     step_loss,
 )
-from allinsam_core.refinement.network import MoclUNet
+from study.rivals.mocl_unet import MoclUNet
 
 PLAIN = AugmentSettings(turns=False, zoom=0.0, stain=0, shift=0, blur=0, noise=0)
 TINY = sams.MiniGeometry(
@@ -145,10 +144,6 @@ def test_foreground_goes_into_tiled_inference():
     with torch.no_grad():
         logits, _ = model(torch.from_numpy(case(0).image).permute(2, 0, 1)[None].float() / 255)
     assert np.allclose(prob, logits.softmax(1)[0, 1].numpy(), atol=1e-5)
-
-
-def test_released_optimiser():
-    assert (UNET_SETTINGS.optimizer, UNET_SETTINGS.learning_rate, UNET_SETTINGS.schedule) == ("sgd", 1e-3, "poly")
 
 
 def test_errors():

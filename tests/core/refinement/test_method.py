@@ -17,7 +17,7 @@ from allinsam_core.learning.train import TrainSettings
 from allinsam_core.refinement import mocl
 from allinsam_core.refinement.corrective import CorrectiveSettings, EmbeddingSam
 from allinsam_core.refinement.method import CorrectiveMethod
-from allinsam_core.refinement.network import MoclUNet
+from study.rivals.mocl_unet import MoclUNet
 
 PLAIN = AugmentSettings(turns=False, zoom=0.0, stain=0, shift=0, blur=0, noise=0)
 

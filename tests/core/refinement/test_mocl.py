@@ -103,7 +103,7 @@ def test_eq4_weights_of_the_paper():
     assert weights.prototype.tolist() == [[1.0, 0.0]]
     expected = [math.exp(0.75), math.exp(0.25) * HALF, 0.0, 0.0]
     assert weights.omega.flatten().tolist() == pytest.approx(expected)
-    assert weights.kept.tolist() == [True]
+    assert weights.prototype.any(dim=1).tolist() == [True]
 
 
 def test_eq5_both_readings_of_the_dice_by_hand():
@@ -287,7 +287,7 @@ def test_empty_annotations(variant):
         assert torch.isfinite(value)
         assert torch.isfinite(logits.grad).all()
         assert embedding.grad is None or torch.isfinite(embedding.grad).all()
-        assert weights.kept.tolist() == [bool(annotation[0].any()), False]
+        assert weights.prototype.any(dim=1).tolist() == [bool(annotation[0].any()), False]
         assert weights.similarity[1].unique().tolist() == [0.0]
         expected = {"paper_eq5": 0.0, "paper_eq5_dice": 0.0, "molecular_el": 0.5}.get(variant, 1.0)
         assert weights.omega[1].unique().tolist() == [expected]

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from allinsam_core.data.errors import DataError, MissingData
-from allinsam_core.data.image import count_labels, read_labels
 from study.datasets import aperio
+from study.datasets.image import count_labels, read_labels
 
 XML = """<Annotations MicronsPerPixel="0.25"><Annotation Id="1"><Regions><RegionAttributeHeaders/>{}</Regions>
 </Annotation></Annotations>"""

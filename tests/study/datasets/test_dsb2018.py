@@ -9,8 +9,8 @@ import pytest
 from skimage.io import imsave
 
 from allinsam_core.data.errors import DataError, MissingData
-from allinsam_core.data.image import ConversionWarning, count_labels
 from study.datasets import dsb2018
+from study.datasets.image import ConversionWarning, count_labels
 
 INDEX = "id,source_id,width,height,modality,nuclei,overlap_px\n"
 

@@ -14,8 +14,8 @@ import tifffile
 from skimage.io import imsave
 
 from allinsam_core.data.errors import DataError, MislabelledImage, MissingData
-from allinsam_core.data.image import ConversionWarning, count_labels
 from study.datasets import monuseg
+from study.datasets.image import ConversionWarning, count_labels
 
 Build = Callable[[str], Path]
 TRAIN = "train/images"

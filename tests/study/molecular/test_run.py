@@ -13,7 +13,6 @@ import pytest
 import torch
 
 from allinsam_core.annotation import sam
-from allinsam_core.annotation.weak import WeakSettings, weak_cases
 from allinsam_core.data.case import Case
 from allinsam_core.data.errors import DataError
 from allinsam_core.learning.method import Method
@@ -26,6 +25,7 @@ from study.grid import Profile
 from study.molecular import inhouse
 from study.molecular.cohort import DRAWN_BY, MolecularCohort, checksum, drawn, prepare
 from study.molecular.run import decode, encode, execute_grid, on_folder, task
+from study.weak import WeakSettings, weak_cases
 
 
 @pytest.fixture

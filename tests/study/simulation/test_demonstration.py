@@ -9,7 +9,7 @@ import torch
 from allinsam_core.data.case import Case
 from allinsam_core.refinement import mocl
 from allinsam_core.refinement.corrective import CorrectiveSettings
-from study.simulation.demonstration import REGIONS, Demonstration, Snapshot, demonstrate, look, regions
+from study.simulation.demonstration import REGIONS, Demonstration, Snapshot, demonstrate, regions, snapshot_of
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +54,9 @@ def test_means_by_region():
     assert found["background"] == (4, 40, 400)
 
 
-def test_look_reports_the_corrective_weights_during_the_warmup():
+def test_a_snapshot_reports_the_corrective_weights_during_the_warmup():
     z, e, y = torch.randn(1, 1, 4, 4), torch.randn(1, 3, 4, 4), torch.eye(4)[None, None]
-    snapshot = look(CorrectiveSettings(variant="ours", warmup=0.5, noise=0.3), 1, 0.1, z, e, y)
+    snapshot = snapshot_of(CorrectiveSettings(variant="ours", warmup=0.5, noise=0.3), 1, 0.1, z, e, y)
     assert not snapshot.corrective
     assert np.array_equal(snapshot.omega, mocl.ours(z, e, y, noise=0.3)[1].omega[0, 0].numpy())
     assert snapshot.loss == pytest.approx(mocl.none(z, e, y)[0].item())

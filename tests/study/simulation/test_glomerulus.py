@@ -16,7 +16,7 @@ SIZE = 192
 
 
 def style(injured=False, seed=0) -> glomerulus_stain.SlideStyle:
-    return glomerulus_stain.SlideStyle.draw(np.random.default_rng(seed), injured)
+    return glomerulus_stain.SlideStyle.sample(np.random.default_rng(seed), injured)
 
 
 @pytest.fixture(scope="module")

@@ -39,7 +39,7 @@ def test_fat_is_empty_inside_and_walled() -> None:
 
 def test_compositions_raise_what_they_name() -> None:
     rng = np.random.default_rng(1)
-    style = Style.draw(rng)
+    style = Style.sample(rng)
     assert negatives.composed(style, "blood", rng).red_cells >= 20
     assert negatives.composed(style, "specks", rng).debris >= 20
     assert negatives.composed(style, "blank", rng).eosin_stroma == 0.02

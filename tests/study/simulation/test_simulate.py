@@ -23,7 +23,7 @@ def cases():
 
 def plain_style() -> Style:
     """A style with many nuclei of the first population everywhere and a neutral camera."""
-    drawn = Style.draw(np.random.default_rng(3))
+    drawn = Style.sample(np.random.default_rng(3))
     first = replace(drawn.populations[0], region="anywhere", density=1.5, diameter=6.0, spread=0.05, elongation=1.2)
     return replace(
         drawn, populations=(first,), gaps=0.0, epithelium=1.0, lumen=np.inf, overlap=0.0, cleft=0.0,
@@ -54,7 +54,7 @@ def test_equal_seeds_give_equal_tiles_and_others_differ(cases):
 
 
 def test_a_given_style_is_used():
-    black = replace(Style.draw(np.random.default_rng(0)), white=(0.0, 0.0, 0.0), noise=0.0, jpeg=0)
+    black = replace(Style.sample(np.random.default_rng(0)), white=(0.0, 0.0, 0.0), noise=0.0, jpeg=0)
     assert simulate.tile(0, size=64, style=black).image.max() == 0
 
 
@@ -170,12 +170,12 @@ def test_light_follows_beer_and_lambert():
 
 
 def test_stain_vectors_have_length_one_and_haematoxylin_absorbs_more_red():
-    styles = [Style.draw(np.random.default_rng(seed)) for seed in range(50)]
+    styles = [Style.sample(np.random.default_rng(seed)) for seed in range(50)]
     for drawn in styles:
         assert np.linalg.norm(drawn.stain_h) == pytest.approx(1)
         assert np.linalg.norm(drawn.stain_e) == pytest.approx(1)
     assert np.mean([style.stain_h[0] > style.stain_e[0] for style in styles]) > 0.9
-    assert Style.draw(np.random.default_rng(7)) == Style.draw(np.random.default_rng(7))
+    assert Style.sample(np.random.default_rng(7)) == Style.sample(np.random.default_rng(7))
 
 
 @pytest.mark.parametrize("sigma", [0.6, 2.0, 9.0])

@@ -204,6 +204,55 @@ def test_table_1_runs_on_a_folder_of_own_slides(
         run_cells(path, cohort_folder=str(folder), **parameters)
 
 
+# ---- a whole experiment
+
+TINY = """
+name: tiny
+about: One small U-Net.
+axes: {label: [complete], fraction: [1.0], seed: [0]}
+common:
+  data: {source: simulated, crop: 32, simulated: {train: 2, val: 1, test: 2, size: 64}}
+  window: {field: 32, size: 32}
+  train: {steps: 3, batch_size: 2, validate_every: 2}
+methods:
+  unet: {model: {kind: unet, channels: [4, 8]}}
+"""
+
+
+def test_a_notebook_makes_every_run_of_a_profile_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    folders = {"results": str(tmp_path / "r"), "work": str(tmp_path / "w")}
+    named = {"profile": str(tmp_path / "tiny.yaml"), **folders, "device": "cpu"}
+    space = run_cells(ROOT / "notebooks" / "grid.ipynb", **named)
+    assert space["finished"] == [False]
+    (one,) = space["runs"]
+    made = finished.read(tmp_path / "r" / one.place)
+    assert made.record["config_hash"] == one.hash
+    assert (tmp_path / "w" / one.place / "experiment.ipynb").is_file()
+    shown = space["table"].loc[("unet", "complete", 1.0)]
+    assert shown["runs"] == 1
+    assert shown["dice"].startswith(f"{made.rows['dice'].mean():.3f} [")
+    monkeypatch.setattr(notebook, "run", lambda *arguments: pytest.fail("made again"))
+    assert run_cells(ROOT / "notebooks" / "grid.ipynb", **named)["finished"] == [True]
+
+
+def test_every_experiment_of_the_readme_names_a_notebook_that_makes_it() -> None:
+    table = (ROOT / "README.md").read_text().partition("## The experiments")[2].partition("\n## ")[0]
+    lines = [line.split(" | ") for line in table.splitlines() if line.startswith("| `")]
+    assert len(lines) > 12
+    for command, named, *_ in lines:
+        if "make rehearse" in command:  # asks nothing of a method
+            continue
+        found = re.fullmatch(r"`(\w+\.ipynb) -p (\w+)=(\S+)`", named)
+        assert found is not None, named
+        assert found[2] in papermill.inspect_notebook(str(ROOT / "notebooks" / found[1]))
+        if found[2] == "profile":
+            assert re.search(r"[= ](?:noise/)?(\S+)$", command.strip("| `"))[1] == found[3].removeprefix("noise/")
+            kind = "molecular/" if found[1] == "molecular.ipynb" else ""
+            assert grids.profile(f"{kind}{found[3]}").kind == ("molecular" if kind else "segmentation")
+
+
 # ---- the grid
 
 

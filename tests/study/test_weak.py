@@ -13,9 +13,9 @@ import torch
 
 from allinsam_core.annotation import boxes as box_rules
 from allinsam_core.annotation import sam as sams
-from allinsam_core.annotation import weak
-from allinsam_core.annotation.weak import WeakSettings, annotate_case, weak_cases
 from allinsam_core.data.case import Case
+from study import weak
+from study.weak import WeakSettings, annotate_case, weak_cases
 
 
 def small_sam(seed: int) -> sams.Sam:

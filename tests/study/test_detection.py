@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from allinsam_core.metrics import detection
-from allinsam_core.metrics.detection import Points
+from study import detection
+from study.detection import Points
 
 
 def points(*rows: tuple[float, float, int, float]) -> Points:

@@ -20,12 +20,12 @@ from pydantic import Field
 from allinsam_core.annotation import boxes as box_rules
 from allinsam_core.annotation.boxes import BoxLaw
 from allinsam_core.annotation.merge import merge
-from allinsam_core.annotation.points import PointAnnotator, PointSettings, boxes_about, own_pixels
 from allinsam_core.annotation.predict import BoxAnnotator, BoxMask, default_field, inscribed
 from allinsam_core.annotation.sam import Sam, weights_checksum
 from allinsam_core.atomic import replacing, set_aside
 from allinsam_core.data.case import Case
 from allinsam_core.settings import Settings
+from study.points import PointAnnotator, PointSettings, boxes_about, own_pixels
 
 VERSION = 1  # raised whenever the same inputs give other masks
 

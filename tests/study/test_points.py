@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from allinsam_core.annotation import points
 from allinsam_core.annotation.predict import BoxMask
 from allinsam_core.annotation.sam import Sam
-from allinsam_core.annotation.weak import WeakSettings, annotate_case
 from allinsam_core.data.case import Case
+from study import points
+from study.weak import WeakSettings, annotate_case
 
 
 def pointed(*places: tuple[int, int], size: int = 64) -> Case:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from allinsam_core.metrics.stats import (
+from study.stats import (
     Interval,
     bootstrap_mean,
     clustered_bootstrap_mean,

@@ -12,17 +12,17 @@ from torch import nn
 
 from allinsam_core.annotation.sam import Sam
 from allinsam_core.data.case import Case
-from allinsam_core.learning import losses, multiclass
+from allinsam_core.learning import losses
 from allinsam_core.learning.adapter import AdaptedSam
 from allinsam_core.learning.augment import AugmentSettings
 from allinsam_core.learning.instances import InstanceSettings
 from allinsam_core.learning.method import WindowSettings
-from allinsam_core.learning.multiclass import ClassSettings, MulticlassMethod
 from allinsam_core.learning.train import TrainSettings
-from allinsam_core.metrics.detection import points_of
 from allinsam_core.refinement import mocl
 from allinsam_core.refinement.corrective import CorrectiveSettings, EmbeddingSam
-from allinsam_core.refinement.method import CorrectiveMulticlass
+from study import multiclass
+from study.detection import points_of
+from study.multiclass import ClassSettings, CorrectiveMulticlass, MulticlassMethod
 
 NOTHING = AugmentSettings(turns=False, zoom=0, stain=0, shift=0, blur=0, noise=0)
 NAMES = ("red", "blue")

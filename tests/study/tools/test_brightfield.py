@@ -8,8 +8,8 @@ import imageio.v3 as imageio
 import numpy as np
 import pytest
 
-from allinsam_core.data.brightfield import unfit
-from allinsam_core.data.image import read_rgb
+from study.datasets.image import read_rgb
+from study.tools.brightfield import unfit
 
 PINK, PURPLE, GLASS = (225, 150, 190), (90, 60, 130), (243, 243, 243)
 

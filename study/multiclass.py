@@ -26,8 +26,9 @@ from allinsam_core.learning.augment import Batch
 from allinsam_core.learning.instances import InstanceSettings, from_probability
 from allinsam_core.learning.losses import LOSSES
 from allinsam_core.learning.method import Method, NetworkMethod
-from allinsam_core.learning.threshold import moved
+from allinsam_core.learning.threshold import rescaled
 from allinsam_core.learning.train import Sample, StepLoss
+from allinsam_core.refinement.corrective import CorrectiveSettings, Scheduled, ScheduledBatch
 from allinsam_core.settings import Settings
 
 Head = Literal["binary", "softmax"]
@@ -127,13 +128,13 @@ class ClassMethod(Method):
     def segment(
         self, case: Case, settings: InstanceSettings | None = None, threshold: float = 0.5
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Probabilities (C, H, W) float32 and labels (H, W) of a case; `metrics.detection.points_of` names classes."""
-        prob = moved(self.predict_maps(self.given(case)), threshold)
+        """Probabilities (C, H, W) float32 and labels (H, W) of a case; `detection.points_of` names classes."""
+        prob = rescaled(self.predict_maps(self.given(case)), threshold)
         return prob, part(prob, self.classes.claim, settings or InstanceSettings(), case.spacing)
 
     def maps_of(self, case: Case, threshold: float = 0.5) -> np.ndarray:
         """The probability of any class, (1, H, W)."""
-        return union(moved(self.predict_maps(self.given(case)), threshold))[None]
+        return union(rescaled(self.predict_maps(self.given(case)), threshold))[None]
 
 
 @dataclass
@@ -186,3 +187,28 @@ class MulticlassMethod(ClassMethod, NetworkMethod):
                 both[number] += float((found & truth).sum())
                 sizes[number] += float(found.sum() + truth.sum())
         return {"loss": float(np.mean(values)), "dice": float(np.mean(2 * both / np.maximum(sizes, 1)))}
+
+
+@dataclass
+class CorrectiveMulticlass(MulticlassMethod):
+    """Corrective learning of all classes at once, each by its own mask and its own most confident pixels.
+
+    model: `EmbeddingSam`; the classes share its embedding E. The loss is the mean over the classes.
+    """
+
+    corrective: CorrectiveSettings = field(default_factory=CorrectiveSettings)
+
+    def sampler(self, train: Sequence[Case]) -> Scheduled:
+        batches = self.train.steps * self.train.accumulate * self.fabric.world_size
+        return Scheduled([super().sampler(train)], batches)
+
+    def step_loss(self) -> StepLoss:
+        def total(model: nn.Module, batch: Batch) -> torch.Tensor:
+            assert isinstance(batch, ScheduledBatch)  # noqa: S101
+            logits, embedding = model(self.given_batch(batch))
+            loss = self.corrective.loss(batch.progress)
+            logits = one_vs_rest(logits.float(), self.classes.head)
+            each = zip(logits.split(1, dim=1), self.targets(batch).split(1, dim=1), strict=True)
+            return torch.stack([loss(own, embedding.float(), target)[0] for own, target in each]).mean()
+
+        return total

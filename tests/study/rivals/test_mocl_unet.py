@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from allinsam_core.refinement.network import PARAMETERS, MoclUNet, dynamic_head
+from study.rivals.mocl_unet import PARAMETERS, MoclUNet, dynamic_head
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 from skimage.io import imsave
 
 from allinsam_core.data.errors import DataError, MissingData
-from allinsam_core.data.image import ConversionWarning, count_labels, read_array, read_labels, read_rgb
+from study.datasets.image import ConversionWarning, count_labels, read_array, read_labels, read_rgb
 
 RGB = np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)
 
@@ -232,7 +232,7 @@ def test_too_large_pictures_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (tmp_path / "large.png").write_bytes(data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:])
     with pytest.raises(DataError, match=r"large\.png: Image size \(196000000 pixels\), expected at most 179 Mpx"):
         read_rgb(tmp_path / "large.png")
-    monkeypatch.setattr("allinsam_core.data.image.MOST_PIXELS", 1000)
+    monkeypatch.setattr("study.datasets.image.MOST_PIXELS", 1000)
     with pytest.raises(DataError, match=r"case\.tif: Image size 40×30 px, expected at most 0 Mpx"):
         read_rgb(tif(tmp_path, RGB))
 
