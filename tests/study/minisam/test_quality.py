@@ -30,7 +30,7 @@ def test_ellipses_are_measured_like_sam(disc: Case, monkeypatch: pytest.MonkeyPa
     torch.manual_seed(0)
     sam = sams._build_mini(sams.MiniGeometry(embed_dim=48, depth=2, num_heads=2, global_attn_indexes=(1,)))
     probability = np.zeros((60, 60), np.float32), np.zeros((60, 60), np.int32)
-    monkeypatch.setattr(mini_sam, "nuclei", lambda image, spacing: probability)
+    monkeypatch.setattr(mini_sam, "nuclei", lambda image, spacing, model: probability)
     found = mini_sam.measure(disc, sam, "x")
     assert [row["prompt"] for row in found.rows] == [
         "tight boxes",
