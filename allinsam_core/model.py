@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -20,18 +20,20 @@ from allinsam_core.annotation.attention import fold, has_bfloat16
 from allinsam_core.annotation.predict import MINI_SPACING, field_at
 from allinsam_core.learning import checkpoint, threshold
 from allinsam_core.learning.adapter import AdaptedSam, Placement
-from allinsam_core.learning.infer import probability
+from allinsam_core.learning.infer import maps
+from allinsam_core.learning.instances import MAPS
 from allinsam_core.learning.method import WindowSettings
 
-Base = Literal["mini", "vit_b", "vit_l", "vit_h"]
+Base = Literal["mini", "mini2", "vit_b", "vit_l", "vit_h"]
 
 
 class Description(BaseModel):
     """What a model file says about itself.
 
     base, base_sha256: the SAM it stands on and `sam.weights_checksum` of its weights. classes: one network each.
-    spacing: µm per pixel of the images it learnt from; window: in their pixels. thresholds: one a class, chosen on
-    validation images. record: how it was trained. licence: of the data, where given.
+    spacing: µm per pixel of the images it learnt from; window: in their pixels. instance_maps: whether each network
+    gives the two distances that part nuclei. thresholds: one a class, chosen on validation images. record: how it was
+    trained. licence: of the data, where given.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -40,8 +42,9 @@ class Description(BaseModel):
     base_sha256: str
     classes: tuple[str, ...] = ("nucleus",)
     spacing: float = MINI_SPACING
-    window: WindowSettings = WindowSettings(field=sams.MiniGeometry().field)
+    window: WindowSettings = WindowSettings(field=sams.MINIS["mini"].field)
     placement: Placement = "all"
+    instance_maps: bool = False
     thresholds: tuple[float, ...] = (0.5,)
     record: dict[str, Any] = {}
     licence: str = ""
@@ -49,7 +52,7 @@ class Description(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """networks: one a class, (B, 3, S, S) in [0, 1] → logits (B, 1, S, S). Their attention is folded.
+    """networks: one a class, (B, 3, S, S) in [0, 1] → logits (B, 1 or 3, S, S). Their attention is folded.
 
     bfloat16: of the networks' products; None: where the device has it.
     """
@@ -63,19 +66,26 @@ class Model:
         fold(self.networks)
 
     def probability(self, image: np.ndarray, spacing: float) -> np.ndarray:
-        """(C, H, W) float32, one map a class, odds divided by those of its threshold: a nucleus is 0.5 or more.
+        """(C, H, W) float32: of `maps` each class's probability."""
+        return self.maps(image, spacing)[:, 0]
 
-        image: (H, W, 3) uint8 RGB at `spacing` µm per pixel; the network sees the physical scale it was trained at.
+    def maps(self, image: np.ndarray, spacing: float) -> np.ndarray:
+        """(C, 1, H, W) float32, one map a class, odds divided by those of its threshold: a nucleus is 0.5 or more.
+
+        With instance maps (C, 3, H, W): the two distances of `learning.instances` beside it. image: (H, W, 3) uint8
+        RGB at `spacing` µm per pixel; the network sees the physical scale it was trained at.
         """
         field, window = self.field(spacing), self.about.window
         short = has_bfloat16(self.device) if self.bfloat16 is None else self.bfloat16
-        maps = [
-            probability(
-                net.to(self.device), image, field, window.size, window.overlap, device=self.device, bfloat16=short
-            )
-            for net in self.networks
-        ]
-        return np.stack([threshold.rescaled(m, t) for m, t in zip(maps, self.about.thresholds, strict=True)])
+        found = np.stack(
+            [
+                maps(net.to(self.device), image, field, window.size, window.overlap, device=self.device, bfloat16=short)
+                for net in self.networks
+            ]
+        )
+        for own, cut in zip(found, self.about.thresholds, strict=True):
+            own[0] = threshold.rescaled(own[0], cut)
+        return found
 
     def field(self, spacing: float) -> int:
         """Side of the network's window in pixels of an image at `spacing` µm per pixel: even, at least 16."""
@@ -88,25 +98,29 @@ def base_sam(base: str, weights: Path | str | None = None) -> sams.Sam:
     """The SAM of that name. weights: its checkpoint; mini-SAM has its own. Raises ValueError where one is missing."""
     if weights is not None:
         return sams.build(base, weights)
-    if base == "mini":
-        return sams.load_mini()
+    if base in sams.SHIPPED:
+        return sams.load_mini(base)
     if base in sams.MODELS:
         raise ValueError(f"{base} has no weights here; add --checkpoint FILE (`allinsam data fetch` downloads them)")
     raise ValueError(f"unknown SAM {base!r}; expected one of {', '.join(sams.MODELS)}")
 
 
-def network(sam: sams.Sam, base: str, placement: Placement = "all") -> AdaptedSam:
+def network(sam: sams.Sam, base: str, placement: Placement = "all", instance_maps: bool = False) -> AdaptedSam:
     """An adapted SAM of its own on the shared, frozen encoder of `sam`."""
     own = copy.deepcopy(sam, {id(sam.image_encoder): sam.image_encoder})
-    return AdaptedSam(own, placement=placement, reduction=sams.REDUCTION[base])
+    outputs = 1 + MAPS if instance_maps else 1
+    return AdaptedSam(own, placement=placement, reduction=sams.REDUCTION[base], outputs=outputs)
 
 
 def zero_shot(sam: sams.Sam, base: Base, about: Description | None = None, device: str = "cpu") -> Model:
     """The SAM as it is, promptless; with `about`, in that model's window and resolution."""
     plain = Description(base=base, base_sha256=sams.weights_checksum(sam), placement="none")
+    if base in sams.MINIS:
+        own = sams.MINIS[base]
+        plain = plain.model_copy(update={"window": WindowSettings(field=own.field), "instance_maps": own.instance_maps})
     if about is not None:
         plain = plain.model_copy(update={"spacing": about.spacing, "window": about.window})
-    return Model(plain, nn.ModuleList([network(sam, base, "none")]), device)
+    return Model(plain, nn.ModuleList([network(sam, base, "none", plain.instance_maps)]), device)
 
 
 def save(model: Model, path: Path) -> None:
@@ -124,19 +138,19 @@ def describe(path: Path) -> Description:
 
 
 def load(source: Path | str = "mini", weights: Path | str | None = None, device: str = "cpu") -> Model:
-    """A model ready for `segment`. source: a model file, or "mini": the shipped mini-SAM, promptless, not adapted.
+    """A model ready for `segment`. source: a model file, or "mini" or "mini2": a shipped SAM, promptless, not adapted.
 
     weights: checkpoint of the SAM that the model stands on, unless that is mini-SAM. Raises ValueError where the file
     is damaged, or where those are not the weights that it was trained on.
     """
-    if str(source) == "mini":
-        return zero_shot(base_sam("mini", weights), "mini", device=device)
+    if str(source) in sams.SHIPPED:
+        return zero_shot(base_sam(str(source), weights), cast(Base, str(source)), device=device)
     path = Path(source)
     about = describe(path)
     try:
         sam = base_sam(about.base, weights)
     except ValueError as error:
         raise ValueError(f"{path}: was trained on {about.base}; {error}") from error
-    nets = nn.ModuleList([network(sam, about.base, about.placement) for _ in about.classes])
+    nets = nn.ModuleList([network(sam, about.base, about.placement, about.instance_maps) for _ in about.classes])
     checkpoint.load(nets, path, sams.weights_checksum(sam), about.base)
     return Model(about, nets.eval(), device)

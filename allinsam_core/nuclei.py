@@ -10,7 +10,7 @@ import numpy as np
 
 from allinsam_core.annotation.merge import merge
 from allinsam_core.annotation.predict import MINI_SPACING, BoxAnnotator, default_field
-from allinsam_core.learning.instances import InstanceSettings, from_probability
+from allinsam_core.learning.instances import InstanceSettings, nuclei
 from allinsam_core.metrics import instance, pixel
 from allinsam_core.model import Model, base_sam, load
 
@@ -48,22 +48,22 @@ def segment(image: np.ndarray, model: Model | Path | str = "mini", *, spacing: f
     `load` takes. Raises ValueError for an implausible spacing.
     """
     model = model if isinstance(model, Model) else load(model)
-    prob = model.probability(image, spacing)
-    return separate(prob, model.about.classes, spacing)
+    return separate(model.maps(image, spacing), model.about.classes, spacing)
 
 
-def separate(prob: np.ndarray, classes: Sequence[str], spacing: float) -> Nuclei:
-    """Nuclei of probability maps (C, H, W), one a class, of which 0.5 is the threshold.
+def separate(maps: np.ndarray, classes: Sequence[str], spacing: float) -> Nuclei:
+    """Nuclei of what a model gives, `Model.maps`: (C, 1 or 3, H, W), of whose probabilities 0.5 is the threshold.
 
     A pixel that several classes claim goes to the higher probability, of equals to the earlier class. Lengths of the
     instance step are those of 0.25 µm per pixel, scaled.
     """
-    scale = MINI_SPACING / spacing
-    settings = InstanceSettings(smooth=scale, depth=scale, smallest=max(1, round(20 * scale**2)))
+    scale, prob = MINI_SPACING / spacing, maps[:, 0]
+    settings = InstanceSettings(smooth=scale, depth=scale, map_smooth=2 * scale, smallest=max(1, round(20 * scale**2)))
     winner = prob.argmax(axis=0)
     instances, names = np.zeros(winner.shape, np.int32), list[str]()
     for index, name in enumerate(classes):
-        found = from_probability(np.where(winner == index, prob[index], 0), settings)
+        own = np.stack([np.where(winner == index, prob[index], 0), *maps[index, 1:]])
+        found = nuclei(own, settings)
         instances = np.where(found > 0, found + len(names), instances).astype(np.int32)
         names += [name] * int(found.max(initial=0))
     area = np.bincount(instances.ravel(), minlength=len(names) + 1)[1:]

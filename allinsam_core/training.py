@@ -17,10 +17,11 @@ from pydantic import BaseModel, ConfigDict
 from torch import nn
 
 from allinsam_core.annotation.predict import MINI_SPACING, field_at
-from allinsam_core.annotation.sam import MiniGeometry, Sam, weights_checksum
+from allinsam_core.annotation.sam import MINIS, Sam, weights_checksum
 from allinsam_core.data.case import Case
 from allinsam_core.learning import threshold
 from allinsam_core.learning.augment import AugmentSettings
+from allinsam_core.learning.losses import MapSettings
 from allinsam_core.learning.method import NetworkMethod, WindowSettings
 from allinsam_core.learning.train import TrainSettings
 from allinsam_core.model import Base, Description, Model, base_sam, network, save
@@ -38,7 +39,8 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     base: Base = "mini"
-    window: WindowSettings = WindowSettings(field=MiniGeometry().field)
+    instance_maps: MapSettings | None = None  # learn the two distances that part nuclei, too
+    window: WindowSettings = WindowSettings(field=MINIS["mini"].field)
     train: TrainSettings = _MINI
     augment: AugmentSettings = AugmentSettings()
     mocl: CorrectiveSettings | None = None  # corrective learning for labels that are known to err
@@ -46,12 +48,16 @@ class Recipe(BaseModel):
 
     @classmethod
     def of(cls, base: Base, spacing: float, **given: Any) -> Recipe:
-        """The recipe for a SAM and images at `spacing` µm per pixel: mini-SAM sees 37.5 µm a window, Meta's SAM 250."""
-        side = MiniGeometry().field if base == "mini" else 1000
-        size, batch = (256, 8) if base == "mini" else (1024, 1)
+        """The recipe for a SAM and images at `spacing` µm per pixel.
+
+        A window is 37.5 µm for mini-SAM, 64 for mini2, 250 for Meta's SAM.
+        """
+        own = MINIS.get(base)
+        side, size, batch = (own.field, own.image_size, 8) if own else (1000, 1024, 1)
         window = WindowSettings(field=field_at(spacing, side, MINI_SPACING), size=size, batch=batch)
-        settings = _MINI if base == "mini" else _META
-        return cls.model_validate({"base": base, "window": window, "train": settings, **given})
+        settings = _MINI if own else _META
+        maps = MapSettings() if own and own.instance_maps else None
+        return cls.model_validate({"base": base, "instance_maps": maps, "window": window, "train": settings, **given})
 
 
 def classes(cases: Sequence[Case]) -> tuple[str, ...]:
@@ -62,9 +68,9 @@ def classes(cases: Sequence[Case]) -> tuple[str, ...]:
 def method(sam: Sam, recipe: Recipe, device: str = "auto") -> NetworkMethod:
     """The method for one class, untrained, on the frozen encoder of `sam`."""
     torch.manual_seed(recipe.seed)
-    net = network(sam, recipe.base)
+    net = network(sam, recipe.base, instance_maps=recipe.instance_maps is not None)
     shared: dict[str, Any] = {"window": recipe.window, "train": recipe.train, "augment": recipe.augment}
-    shared |= {"seed": recipe.seed, "device": device}
+    shared |= {"seed": recipe.seed, "device": device, "instance_maps": recipe.instance_maps}
     if recipe.mocl is None:
         return NetworkMethod(net, **shared)
     return CorrectiveMethod(EmbeddingSam(net), **shared, corrective=recipe.mocl)
@@ -107,6 +113,7 @@ def train(
         base=recipe.base,
         base_sha256=weights_checksum(sam),
         classes=names,
+        instance_maps=recipe.instance_maps is not None,
         spacing=cases[0].spacing,
         window=recipe.window,
         thresholds=tuple(cuts),

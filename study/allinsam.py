@@ -44,7 +44,7 @@ class SamSettings(NetworkSettings):
         if self.weights == "random":
             base = sam.initialised(sam.build(self.name, depth=self.depth))
         else:
-            base = sam.build(self.name, checkpoints.file(self.weights), self.depth)
+            base = sam.build(self.name, checkpoints.file(self.weights, self.name), self.depth)
         return AdaptedSam(
             base,
             placement=self.placement,
@@ -69,7 +69,7 @@ class SamSettings(NetworkSettings):
         return CorrectiveMethod(EmbeddingSam(network), **given, corrective=run.corrective)
 
     def base_weights(self) -> str:
-        return checkpoints.sha256(self.weights)
+        return checkpoints.sha256(self.weights, self.name)
 
 
 class MoclUNetSettings(NetworkSettings):

@@ -22,13 +22,16 @@ def published(weights: str) -> Artefact | None:
     return found if found is not None and found.kind == "checkpoint" else None
 
 
-def file(weights: str) -> Path:
-    """The file that `weights` means: "shipped", a name of the manifest or a path. Raises FileNotFoundError."""
+def file(weights: str, name: str = "mini") -> Path:
+    """The file that `weights` means for the SAM of that name: "shipped", a name of the manifest or a path.
+
+    Raises FileNotFoundError, and ValueError where no weights ship for that SAM.
+    """
     entry = published(weights)
-    return sam.weights_file(weights if entry is None else str(entry.path()))
+    return sam.weights_file(weights if entry is None else str(entry.path()), name)
 
 
-def sha256(weights: str) -> str:
+def sha256(weights: str, name: str = "mini") -> str:
     """What identifies the weights: the checksum of their file; "" for "random".
 
     Of a published checkpoint that is not here yet, the manifest's: a plan knows its runs before anything is downloaded.
@@ -39,7 +42,7 @@ def sha256(weights: str) -> str:
     entry = published(weights)
     if entry is not None and entry.sha256 is not None and not entry.path().is_file():
         return entry.sha256
-    path = file(weights)
+    path = file(weights, name)
     about = path.stat()
     found = _digest(path, about.st_size, about.st_mtime_ns)
     if entry is not None and entry.sha256 not in (None, found):

@@ -43,11 +43,17 @@ class AnnotatorSettings(Settings):
 
     def build(self) -> sam.Sam | None:
         """The SAM, with its weights; None for the ellipse. Raises FileNotFoundError where they are not here."""
-        return None if self.name == "ellipse" else sam.build(self.name, checkpoints.file(self.weights), self.depth)
+        return (
+            None
+            if self.name == "ellipse"
+            else sam.build(self.name, checkpoints.file(self.weights, self.name), self.depth)
+        )
 
     def filled(self) -> AnnotatorSettings:
         """With the checksum of the weights as they are on this machine."""
-        return self.model_copy(update={"sha256": "" if self.name == "ellipse" else checkpoints.sha256(self.weights)})
+        return self.model_copy(
+            update={"sha256": "" if self.name == "ellipse" else checkpoints.sha256(self.weights, self.name)}
+        )
 
 
 class NoiseSettings(Settings):

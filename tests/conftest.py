@@ -42,8 +42,8 @@ def mini_weights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """mini-SAM's weights file: the shipped one, or, in a checkout without it, one of random weights in its place."""
     from allinsam_core.annotation import sam
 
-    if sam.MINI_WEIGHTS.is_file():
-        yield sam.MINI_WEIGHTS
+    if sam.SHIPPED["mini"].is_file():
+        yield sam.SHIPPED["mini"]
         return
     import torch
 
@@ -53,7 +53,7 @@ def mini_weights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     path = tmp_path_factory.mktemp("weights") / "mini_sam.safetensors"
     pretrain_run.ship(sam.build("mini"), path)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sam, "MINI_WEIGHTS", path)
+        patch.setitem(sam.SHIPPED, "mini", path)
         yield path
 
 

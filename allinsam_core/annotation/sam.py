@@ -41,7 +41,10 @@ GEOMETRY = {"vit_b": (768, 12), "vit_l": (1024, 16), "vit_h": (1280, 16)}  # Met
 MODELS = ("mini", "mini2", "vit_b", "vit_l", "vit_h")
 REDUCTION = {"mini": 8, "mini2": 8, "vit_b": 32, "vit_l": 32, "vit_h": 32}  # the adapter's bottleneck is D // this
 MINI_MASK_THRESHOLD = -1.0  # logit: masks of tight boxes are then as large as the nuclei, see `allinsam mask-threshold`
-MINI_WEIGHTS = Path(__file__).with_name("mini_sam.safetensors")
+SHIPPED = {
+    "mini": Path(__file__).with_name("mini_sam.safetensors"),
+    "mini2": Path(__file__).with_name("mini2.safetensors"),
+}
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,8 @@ class MiniGeometry:
     """Sizes of mini-SAM; the names are segment-anything's.
 
     field: px of an image at 0.25 µm/px that fill the input. stem: widths of the convolutional stem's levels (`hybrid`);
-    None: SAM's own patch convolution and upscaling.
+    None: SAM's own patch convolution and upscaling. instance_maps: whether it learnt to give, without a prompt, the two
+    distances of `learning.instances` too.
     """
 
     image_size: int = 256
@@ -63,9 +67,10 @@ class MiniGeometry:
     decoder_mlp_dim: int = 512
     field: int = 150
     stem: tuple[int, int, int] | None = None
+    instance_maps: bool = False
 
 
-MINIS = {"mini": MiniGeometry(), "mini2": MiniGeometry(field=256, stem=(32, 64, 128))}
+MINIS = {"mini": MiniGeometry(), "mini2": MiniGeometry(field=256, stem=(32, 64, 128), instance_maps=True)}
 
 
 def _build_mini(geometry: MiniGeometry | None = None) -> Sam:
@@ -142,14 +147,19 @@ def initialised(sam: Sam) -> Sam:
     return sam
 
 
-def load_mini() -> Sam:
-    """mini-SAM with the weights that ship with the package (see MODEL_CARD.md)."""
-    return build("mini", MINI_WEIGHTS)
+def load_mini(name: str = "mini") -> Sam:
+    """mini-SAM, or mini2, with the weights that ship with the package (see MODEL_CARD.md)."""
+    return build(name, SHIPPED[name])
 
 
-def weights_file(weights: str) -> Path:
-    """The file meant by `weights`: "shipped" for mini-SAM's own, else a path. Raises FileNotFoundError."""
-    path = MINI_WEIGHTS if weights == "shipped" else Path(weights).expanduser()
+def weights_file(weights: str, name: str = "mini") -> Path:
+    """The file meant by `weights`: "shipped" for those that ship for the SAM of that name, else a path.
+
+    Raises ValueError where none ship, FileNotFoundError where the file is not there.
+    """
+    if weights == "shipped" and name not in SHIPPED:
+        raise ValueError(f"no weights of {name} ship with this package, only of {', '.join(SHIPPED)}; name a file")
+    path = SHIPPED[name] if weights == "shipped" else Path(weights).expanduser()
     if not path.is_file():
         raise FileNotFoundError(
             f"{path}: no such checkpoint. `allinsam data fetch` downloads SAM's weights; "

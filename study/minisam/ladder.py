@@ -78,7 +78,7 @@ def network(rung: Rung) -> tuple[sams.Sam, dict[str, Any]]:
     if rung.weights == "random":
         torch.manual_seed(rung.seed)
         return sams.initialised(sams.build(rung.geometry)), {"weights": "random"}
-    path = sams.weights_file(rung.weights)
+    path = sams.weights_file(rung.weights, rung.geometry)
     if path.suffix == ".ckpt":
         found, step = mini2.snapshot(path, mini2.Mini2Config(geometry=rung.geometry))
         return found, {"weights": sams.weights_checksum(found), "pretraining_steps": step}

@@ -48,11 +48,11 @@ def _start(config: pretrain_run.PretrainConfig, earlier: Path) -> pretrain_run.S
             f"{earlier}: no such file, expected a pre-training's record: results/mini_sam/pretraining/run.json"
         )
     record = records.read(earlier)
-    found = records.file_checksum(sam.MINI_WEIGHTS)
+    found = records.file_checksum(sam.SHIPPED["mini"])
     expected = record["weights"]["sha256"]
     if found != expected:
         raise ValueError(
-            f"{sam.MINI_WEIGHTS}: sha256 is {found[:12]}…, expected {expected[:12]}…, as {earlier} says; "
+            f"{sam.SHIPPED['mini']}: sha256 is {found[:12]}…, expected {expected[:12]}…, as {earlier} says; "
             "name the record of the weights that ship"
         )
     done = [phase["name"] for phase in record["config"]["phases"]]
@@ -60,7 +60,7 @@ def _start(config: pretrain_run.PretrainConfig, earlier: Path) -> pretrain_run.S
     if done != names[: len(done)] or len(done) == len(names):
         raise ValueError(f"{earlier}: its phases are {done}, the recipe's {names}; expected the first of them, not all")
     return pretrain_run.Start(
-        sam.MINI_WEIGHTS,
+        sam.SHIPPED["mini"],
         len(done),
         History(
             **{name: record["training"][name] for name in ("losses", "validations", "best")},

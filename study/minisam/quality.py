@@ -1,4 +1,4 @@
-"""How good the shipped mini-SAM is, without any training on MoNuSeg: boxes to masks, and without prompts.
+"""How good a shipped small SAM is, without any training on MoNuSeg: boxes to masks, and without prompts.
 
 Measured on MoNuSeg's training and validation images only; the test images are left to the grid.
 """
@@ -36,7 +36,7 @@ class Measured:
     nuclei: pd.DataFrame
 
 
-def measure(case: Case, sam: sams.Sam, checksum: str, cache: Path | None = None) -> Measured:
+def measure(case: Case, sam: sams.Sam, checksum: str, cache: Path | None = None, model: str = "mini") -> Measured:
     """Boxes of each law answered by SAM and by their inscribed ellipses, and SAM without any prompt."""
     named = {"image": case.name, "organ": case.organ, "split": case.split}
     rows: list[dict[str, object]] = []
@@ -57,7 +57,8 @@ def measure(case: Case, sam: sams.Sam, checksum: str, cache: Path | None = None)
                 "nuclei": len(found.nuclei),
             }
         )
-    prob, labels = nuclei(case.image, case.spacing)
+    prob, labels = nuclei(case.image, case.spacing, model=model)
+    parted = instance.evaluate(labels, case.instances)
     scores = pixel.evaluate(prob, case.mask, eight_bit=True)
     rows.append(
         {
@@ -65,7 +66,8 @@ def measure(case: Case, sam: sams.Sam, checksum: str, cache: Path | None = None)
             "prompt": "none",
             "dice": scores.dice,
             "jaccard": scores.jaccard,
-            "aji_kumar": instance.evaluate(labels, case.instances).aji_kumar,
+            "aji_kumar": parted.aji_kumar,
+            "f1_instance_50": parted.f1_instance_50,
             "nuclei": int(labels.max()),
         }
     )
@@ -119,9 +121,10 @@ def _record(
     return records.make(run_id, config, data=images, modules=[__name__], watch=watch, seed=WeakSettings().seed)
 
 
-def execute(results: Path, splits: tuple[Split, ...] = SPLITS, cache: Path | None = None) -> Path:
-    """Measure and write `results/mini_sam/quality/`: rows, sizes, worst (`.csv`) and `run.json`; its folder.
+def execute(results: Path, splits: tuple[Split, ...] = SPLITS, cache: Path | None = None, model: str = "mini") -> Path:
+    """Measure and write `results/mini_sam/quality/`, for mini2 `quality-mini2/`; returns the folder.
 
+    It holds `rows.csv`, `sizes.csv`, `worst.csv` and `run.json`.
     splits: "train" and "val", or one of them; the test images are refused. cache: of weak labels, shared with the
     grid's runs.
     """
@@ -129,10 +132,13 @@ def execute(results: Path, splits: tuple[Split, ...] = SPLITS, cache: Path | Non
         raise ValueError(f"splits {splits}: expected some of {SPLITS}; the test images are left to the grid")
     watch = records.Stopwatch()
     images = [case for split in splits for case in monuseg.load(data_root(), split)]
-    sam = sams.load_mini()
+    sam = sams.load_mini(model)
     checksum = sams.weights_checksum(sam)
     with watch.measure():
-        found = [measure(case, sam, checksum, cache) for case in tqdm(images, desc="mini-SAM on MoNuSeg", disable=None)]
+        found = [
+            measure(case, sam, checksum, cache, model)
+            for case in tqdm(images, desc=f"{model} on MoNuSeg", disable=None)
+        ]
     table = pd.concat([f.nuclei for f in found], ignore_index=True)
     tables = {
         "rows": pd.DataFrame([row for f in found for row in f.rows]),
@@ -145,5 +151,6 @@ def execute(results: Path, splits: tuple[Split, ...] = SPLITS, cache: Path | Non
         "laws": LAWS,
         "boxes": WeakSettings().model_dump(mode="json"),
     }
-    record = _record("mini-sam-quality", config, {" and ".join(splits): images}, watch)
-    return records.save(record, results / "mini_sam" / "quality", **tables)
+    name = "quality" if model == "mini" else f"quality-{model}"
+    record = _record(f"mini-sam-{name}", config, {" and ".join(splits): images}, watch)
+    return records.save(record, results / "mini_sam" / name, **tables)

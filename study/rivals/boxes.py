@@ -42,7 +42,7 @@ class BoxesSettings(MethodSettings):
         return Boxes(self)
 
     def base_weights(self) -> str:
-        return checkpoints.sha256(self.weights)
+        return checkpoints.sha256(self.weights, self.name)
 
 
 class EllipseSettings(MethodSettings):
@@ -86,7 +86,7 @@ class Boxes(BoxPrompted):
 
     def __init__(self, settings: BoxesSettings, model: sams.Sam | None = None) -> None:
         self.settings = settings
-        self.model = model or sams.build(settings.name, checkpoints.file(settings.weights))
+        self.model = model or sams.build(settings.name, checkpoints.file(settings.weights, settings.name))
 
     @property
     def network(self) -> nn.Module:

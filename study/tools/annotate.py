@@ -86,8 +86,8 @@ def run(
 def _model(name: str, checkpoint: Path | None) -> sams.Sam:
     if checkpoint is not None:
         return sams.build(name, checkpoint)
-    if name == "mini":
-        return sams.load_mini()
+    if name in sams.SHIPPED:
+        return sams.load_mini(name)
     if name in sams.MODELS:
         raise ValueError(f"{name} has no weights here; add --checkpoint FILE (`allinsam data fetch` downloads them)")
     return sams.build(name)  # names the models there are

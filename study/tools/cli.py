@@ -132,15 +132,21 @@ def pretrain(
 @app.command()
 def quality(
     results: Annotated[Path, typer.Option(help="Where rows and record go.")] = Path("results"),
-    split: Annotated[list[str] | None, typer.Option(help="train or val; both unless told.")] = None,
+    split: Annotated[list[str] | None, typer.Option(help="train or val; by default both.")] = None,
+    model: Annotated[str, typer.Option(help="mini or mini2, as they ship.")] = "mini",
 ) -> None:
-    """Measure the shipped mini-SAM on MoNuSeg's training and validation images: boxes to masks, and promptless."""
+    """Measure a shipped small SAM on MoNuSeg's training and validation images: boxes to masks, and promptless."""
+    from allinsam_core.annotation.sam import SHIPPED
     from study.minisam.quality import SPLITS, execute
     from study.root import resolved
 
+    if model not in SHIPPED:
+        raise typer.BadParameter(f"model {model!r}: expected {' or '.join(SHIPPED)}")
+
     if unknown := sorted(set(split or ()) - set(SPLITS)):
         raise typer.BadParameter(f"split {unknown[0]!r}: expected {' or '.join(SPLITS)}")
-    typer.echo(execute(results, tuple(s for s in SPLITS if split is None or s in split), resolved("work/weak")))
+    wanted = tuple(s for s in SPLITS if split is None or s in split)
+    typer.echo(execute(results, wanted, resolved("work/weak"), model))
 
 
 @app.command("mask-threshold")

@@ -67,24 +67,25 @@ def compare(model: Model, plain: Model, cases: Sequence[Case]) -> Comparison:
     spacing = model.about.spacing
     otsu = Otsu(OtsuSettings(sigma=OtsuSettings().sigma * 0.25 / spacing))
     predict = {
-        "zero-shot": lambda image: plain.probability(image, spacing)[0],
-        "Otsu": otsu.predict,
+        "zero-shot": lambda image: plain.maps(image, spacing)[0],
+        "Otsu": lambda image: otsu.predict(image)[None],
     }
     val = [case for case in cases if case.split == "val"]
     judged = [case for case in cases if case.split == "test"] or val
     dice: dict[str, list[float]] = {name: [] for name in NAMES}
     aji: dict[str, list[float]] = {name: [] for name in NAMES}
 
-    def add(name: str, prob: np.ndarray, classes: Sequence[str], case: Case) -> None:
-        scores = score(separate(prob, classes, spacing).instances, case.instances)
+    def add(name: str, maps: np.ndarray, classes: Sequence[str], case: Case) -> None:
+        scores = score(separate(maps, classes, spacing).instances, case.instances)
         dice[name].append(scores.pixel.dice)
         aji[name].append(scores.instance.aji_kumar)
 
     for case in judged:
-        add("trained", model.probability(case.image, spacing), model.about.classes, case)
+        add("trained", model.maps(case.image, spacing), model.about.classes, case)
     for name, method in predict.items():
         seen = {case.name: method(case.image) for case in {c.name: c for c in (*val, *judged)}.values()}
-        cut = threshold.choose(((seen[case.name], case.mask) for case in val), cautious=True)
+        cut = threshold.choose(((seen[case.name][0], case.mask) for case in val), cautious=True)
         for case in judged:
-            add(name, threshold.rescaled(seen[case.name], cut)[None], ("nucleus",), case)
+            prob, *distances = seen[case.name]
+            add(name, np.stack([threshold.rescaled(prob, cut), *distances])[None], ("nucleus",), case)
     return Comparison(judged[0].split, tuple(case.name for case in judged), dice, aji)

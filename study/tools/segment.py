@@ -130,7 +130,12 @@ def cut_at(model: Model, threshold: float | None) -> Model:
     return replace(model, about=cut)
 
 
-def nuclei(pixels: np.ndarray, spacing: float, threshold: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
-    """mini-SAM's probability (H, W) float32 and labels (H, W) int32 of an image (H, W, 3) uint8 at `spacing` µm/px."""
-    found = nuclei_of.segment(pixels, cut_at(load("mini"), threshold), spacing=spacing)
+def nuclei(
+    pixels: np.ndarray, spacing: float, threshold: float = 0.5, model: str = "mini"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Probability (H, W) float32 and labels (H, W) int32 of an image (H, W, 3) uint8 at `spacing` µm per pixel.
+
+    model: "mini" or "mini2", as they ship.
+    """
+    found = nuclei_of.segment(pixels, cut_at(load(model), threshold), spacing=spacing)
     return found.probability[0], found.instances

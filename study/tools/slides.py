@@ -121,31 +121,39 @@ def _predict(job: Job, row: int, column: int) -> None:
     top, left, bottom, right = region
     try:
         pixels = job.slide.read(job.level, top, left, bottom - top, right - left)
-        prob = job.model.probability(pixels, job.spacing)
+        maps = job.model.maps(pixels, job.spacing)
     except UnreadableRegion:
         if not job.skip_unreadable:
             raise
-        prob = np.zeros((len(job.model.about.classes), bottom - top, right - left), np.float32)
+        maps = _background(job, bottom - top, right - left).astype(np.float32)
         job.file("unreadable", row, column).parent.mkdir(parents=True, exist_ok=True)
         job.file("unreadable", row, column).touch()
-    own = prob[:, core[0] - top : core[2] - top, core[1] - left : core[3] - left]
+    own = maps[..., core[0] - top : core[2] - top, core[1] - left : core[3] - left]
     with replacing(job.file("prob", row, column)) as file:
-        imageio.imwrite(file, np.floor(own * 255 + 0.5).astype(np.uint8).reshape(-1, own.shape[2]))
+        imageio.imwrite(file, np.floor(own * 255 + 0.5).astype(np.uint8).reshape(-1, own.shape[-1]))
 
 
 def _probability(job: Job, row: int, column: int) -> np.ndarray | None:
-    """(C, h, w) uint8 of a tile; None where it has no tissue."""
+    """(C, M, h, w) uint8 of a tile, M maps a class; None where it has no tissue."""
     file = job.file("prob", row, column)
     if not file.is_file():
         return None
     values = imageio.imread(file)
-    return np.asarray(values).reshape(len(job.model.about.classes), -1, values.shape[1])
+    height = len(values) // _background(job, 1, 1).size
+    return np.asarray(values).reshape(_background(job, height, values.shape[1]).shape)
+
+
+def _background(job: Job, height: int, width: int) -> np.ndarray:
+    """(C, M, height, width) uint8, 0 or 1: the maps where there is no nucleus."""
+    about = job.model.about
+    maps = np.array([0, 1, 1] if about.instance_maps else [0], np.uint8)
+    return np.broadcast_to(maps[:, None, None], (len(about.classes), len(maps), height, width))
 
 
 def _mosaic(job: Job, place: Place, read: Callable[[int, int], np.ndarray | None]) -> np.ndarray:
-    """(C, h, w) uint8 probabilities of any place, from the tiles that it covers; 0 where there is no tissue."""
+    """(C, M, h, w) uint8 maps of any place, from the tiles that it covers; background where there is no tissue."""
     top, left, bottom, right = place
-    canvas = np.zeros((len(job.model.about.classes), bottom - top, right - left), np.uint8)
+    canvas = 255 * _background(job, bottom - top, right - left)
     side = job.grid.tile
     for row in range(top // side, -(-bottom // side)):
         for column in range(left // side, -(-right // side)):
@@ -154,18 +162,18 @@ def _mosaic(job: Job, place: Place, read: Callable[[int, int], np.ndarray | None
                 continue
             y0, x0, y1, x1 = job.grid.core(row, column)
             rows, columns = slice(max(top, y0), min(bottom, y1)), slice(max(left, x0), min(right, x1))
-            canvas[:, rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = part[
-                :, rows.start - y0 : rows.stop - y0, columns.start - x0 : columns.stop - x0
+            canvas[..., rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = part[
+                ..., rows.start - y0 : rows.stop - y0, columns.start - x0 : columns.stop - x0
             ]
     return canvas
 
 
 def _part(job: Job, row: int, column: int, read: Callable[[Place], np.ndarray]) -> None:
     """Part and measure the nuclei that begin in a tile."""
-    place, prob = neighbourhood(job.grid, row, column, read)
+    place, maps = neighbourhood(job.grid, row, column, read)
     found: list[Nucleus] = []
-    if (prob >= 128).any():
-        nuclei = separate(prob.astype(np.float32) / 255, job.model.about.classes, job.spacing)
+    if (maps[:, 0] >= 128).any():
+        nuclei = separate(maps.astype(np.float32) / 255, job.model.about.classes, job.spacing)
         labels = owned(nuclei.instances, job.grid.core(row, column), place)
         if len(labels):
             found = _measured(job, nuclei.instances, nuclei.classes, nuclei.confidence, labels, place)

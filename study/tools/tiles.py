@@ -78,16 +78,17 @@ class Grid:
 
 
 def neighbourhood(grid: Grid, row: int, column: int, read: Callable[[Place], np.ndarray]) -> tuple[Place, np.ndarray]:
-    """The place around a tile that cuts no clump of nuclei which the tile touches, and its probabilities.
+    """The place around a tile that cuts no clump of nuclei which the tile touches, and its maps.
 
-    read: a place → (C, h, w) uint8, a nucleus from 128 on. Clumps that reach beyond `FARTHEST` stay cut there.
+    read: a place → (C, M, h, w) uint8, of M maps the first a probability, a nucleus from 128 on. Clumps that reach
+    beyond `FARTHEST` stay cut there.
     """
     halo = min(HALO, FARTHEST)
     while True:
         place = grid.around(row, column, halo)
-        prob = read(place)
-        if halo >= FARTHEST or not _cut(prob.max(axis=0) >= 128, grid.core(row, column), place, grid.shape):
-            return place, prob
+        maps = read(place)
+        if halo >= FARTHEST or not _cut(maps[:, 0].max(axis=0) >= 128, grid.core(row, column), place, grid.shape):
+            return place, maps
         halo = min(2 * halo, FARTHEST)
 
 

@@ -25,7 +25,7 @@ WINDOW = WindowSettings(field=48, size=64, batch=4)
 
 @pytest.fixture(autouse=True)
 def base(tiny_sam: sams.Sam, monkeypatch: pytest.MonkeyPatch) -> sams.Sam:
-    monkeypatch.setattr(sams, "load_mini", lambda: tiny_sam)
+    monkeypatch.setattr(sams, "load_mini", lambda name="mini": tiny_sam)
     return tiny_sam
 
 
@@ -48,16 +48,19 @@ def recipe(**given: object) -> Recipe:
     return Recipe.model_validate({"window": WINDOW, "train": settings, **given})
 
 
+@pytest.mark.parametrize("maps", [None, {}])
 @pytest.mark.parametrize("mocl", [None, {"warmup": 0.5, "k": 1}])
-def test_a_model_file_segments_as_the_model_in_memory_did(tmp_path: Path, mocl: dict | None) -> None:
+def test_a_model_file_segments_as_the_model_in_memory_did(tmp_path: Path, mocl: dict | None, maps: dict | None) -> None:
     both = cases(("a", "b"))
-    model = allinsam_core.train(both, tmp_path / "m.safetensors", recipe(mocl=mocl), licence="CC0")
+    model = allinsam_core.train(both, tmp_path / "m.safetensors", recipe(mocl=mocl, instance_maps=maps), licence="CC0")
     again = allinsam_core.load(tmp_path / "m.safetensors")
     assert again.about.model_dump_json() == model.about.model_dump_json()
     assert (again.about.classes, again.about.licence, again.about.spacing) == (("a", "b"), "CC0", 0.25)
     first, second = (allinsam_core.segment(both[1].image, m, spacing=0.25) for m in (model, again))
     assert first.probability.shape == (2, 64, 64)
     assert np.array_equal(first.probability, second.probability)
+    assert np.array_equal(first.instances, second.instances)
+    assert again.maps(both[1].image, 0.25).shape == (2, 1 if maps is None else 3, 64, 64)
     untrained = allinsam_core.load("mini").probability(both[1].image, 0.25)
     assert not np.allclose(untrained[0], first.probability[0], atol=0.01)
     assert [h["losses"][0][0] for h in again.about.record["training"].values()] == [0, 0]
@@ -118,14 +121,34 @@ def test_other_files_are_no_models(tmp_path: Path) -> None:
 
 
 def test_a_pixel_of_two_classes_goes_to_the_higher_probability() -> None:
-    prob = np.zeros((2, 20, 40), np.float32)
-    prob[0, 4:16, 4:24] = 0.6
-    prob[1, 4:16, 16:36] = 0.9
+    prob = np.zeros((2, 1, 20, 40), np.float32)
+    prob[0, 0, 4:16, 4:24] = 0.6
+    prob[1, 0, 4:16, 16:36] = 0.9
     nuclei = separate(prob, ("a", "b"), 0.25)
     assert nuclei.classes == ("a", "b")
     assert (nuclei.instances[4:16, 16:36] == 2).all()
     assert (nuclei.instances[4:16, 4:16] == 1).all()
     assert nuclei.confidence == pytest.approx([0.6, 0.9])
+
+
+def test_the_two_distances_part_nuclei_that_touch() -> None:
+    maps = np.ones((1, 3, 20, 40), np.float32)
+    maps[0, 0] = 0
+    maps[0, 0, 4:16, 4:36] = 0.9  # one bar, of which the distances say that it is two nuclei
+    maps[0, 1:, 6:14, 7:17] = maps[0, 1:, 6:14, 23:33] = 0
+    assert separate(maps[:, :1], ("nucleus",), 0.25).instances.max() == 1
+    found = separate(maps, ("nucleus",), 0.25)
+    assert found.instances.max() == 2
+    assert found.probability.shape == (1, 20, 40)
+
+
+def test_a_mini_that_learnt_the_distances_is_loaded_with_them(base: sams.Sam) -> None:
+    one, other = (allinsam_core.load(name).about for name in ("mini", "mini2"))
+    assert (one.instance_maps, one.window.field) == (False, 150)
+    assert (other.instance_maps, other.window.field) == (True, 256)
+    assert Recipe.of("mini2", 0.5).window.field == 128
+    assert Recipe.of("mini2", 0.5).instance_maps is not None
+    assert Recipe.of("mini", 0.5).instance_maps is None
 
 
 def test_boxes_become_nuclei_and_are_scored(base: sams.Sam) -> None:

@@ -46,7 +46,7 @@ def test_merging_by_hand() -> None:
 @pytest.fixture
 def any_weights(mini_weights: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Stands in for checkpoints that are not here."""
-    monkeypatch.setattr(sam, "weights_file", lambda weights: mini_weights)
+    monkeypatch.setattr(sam, "weights_file", lambda weights, name="mini": mini_weights)
     return mini_weights
 
 

@@ -63,7 +63,7 @@ def test_the_seed_decides_the_initial_weights(tiny_config: RunConfig) -> None:
 
 def test_sams_settings_reach_the_adapter(tiny_sam: sam.Sam, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple] = []
-    monkeypatch.setattr(sam, "weights_file", lambda weights: f"file of {weights}")
+    monkeypatch.setattr(sam, "weights_file", lambda weights, name="mini": f"file of {weights}")
     monkeypatch.setattr(sam, "build", lambda *arguments, **named: asked.append(arguments) or tiny_sam)
     settings = SamSettings(placement="late", reduction=8, zero_init=True, trainable="everything")
     model = settings.network(0)
@@ -91,7 +91,7 @@ def test_corrective_learning_is_reached_by_configuration(
     plain = methods.build(tiny_config.model_copy(update={"model": MoclUNetSettings(width=16)}))
     assert isinstance(plain, CorrectiveMethod)
     assert plain.corrective.variant == "none"
-    monkeypatch.setattr(sam, "weights_file", lambda weights: weights)
+    monkeypatch.setattr(sam, "weights_file", lambda weights, name="mini": weights)
     monkeypatch.setattr(sam, "build", lambda *arguments, **named: tiny_sam)
     adapter = methods.build(tiny_config.model_copy(update={"model": SamSettings(reduction=8), "corrective": ours}))
     assert isinstance(adapter, CorrectiveMethod)

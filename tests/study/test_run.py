@@ -271,7 +271,7 @@ def test_weak_labels_come_from_the_annotator_and_complete_ones_are_the_truth(
         return [SimpleNamespace(case=f"weak {image.name}") for image in images]
 
     monkeypatch.setattr(run, "weak_cases", weak_cases)
-    monkeypatch.setattr(sam, "weights_file", lambda weights: f"file of {weights}")
+    monkeypatch.setattr(sam, "weights_file", lambda weights, name="mini": f"file of {weights}")
     monkeypatch.setattr(sam, "build", lambda name, file, depth: (name, file))
     config = but(tiny_config, label="weak", annotator=AnnotatorSettings())
     assert run.annotated(config, cases[:2], tmp_path) == ["weak simulated-0", "weak simulated-1"]

@@ -184,7 +184,9 @@ def test_wrong_input_is_named(sam: sams.Sam, image: np.ndarray) -> None:
         BoxAnnotator(sam, field=150, batch=0)
 
 
-@pytest.mark.skipif(not sams.MINI_WEIGHTS.is_file(), reason="mini-SAM's weights do not ship yet (mini_sam.safetensors)")
+@pytest.mark.skipif(
+    not sams.SHIPPED["mini"].is_file(), reason="mini-SAM's weights do not ship yet (mini_sam.safetensors)"
+)
 def test_shipped_mini_sam_finds_a_disc() -> None:
     y, x = np.mgrid[:150, :150]
     disc = (y - 75) ** 2 + (x - 75) ** 2 < 11**2

@@ -18,7 +18,7 @@ NOTEBOOK = Path(__file__).resolve().parents[3] / "notebooks" / "tutorial.ipynb"
 def test_the_tutorial_does_what_it_says(data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if not (data_root / "dsb2018").is_dir():
         pytest.skip("no dsb2018/ among the data")
-    if not sams.MINI_WEIGHTS.is_file():
+    if not sams.SHIPPED["mini"].is_file():
         pytest.skip("mini-SAM's weights are not in this checkout")
     monkeypatch.setenv("ALLINSAM_DATA", str(data_root))
     work = tmp_path / "work"

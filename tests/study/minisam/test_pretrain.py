@@ -206,7 +206,7 @@ def test_a_further_phase_goes_on_from_the_weights_of_a_record(
     first = small_run.model_copy(update={"phases": small_run.phases[:1]})
     earlier = pretraining.execute(first, tmp_path / "first", "cpu")
     weights = tmp_path / "first" / "mini_sam.safetensors"
-    monkeypatch.setattr(pretraining.sam, "MINI_WEIGHTS", weights)
+    monkeypatch.setitem(pretraining.sam.SHIPPED, "mini", weights)
     before = sams.read_weights(weights)
     record = records.read(pretraining.execute(small_run, tmp_path / "second", "cpu", earlier))
     assert [v["step"] for v in record["training"]["validations"]] == [2, 4]

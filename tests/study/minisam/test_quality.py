@@ -30,7 +30,7 @@ def test_ellipses_are_measured_like_sam(disc: Case, monkeypatch: pytest.MonkeyPa
     torch.manual_seed(0)
     sam = sams._build_mini(sams.MiniGeometry(embed_dim=48, depth=2, num_heads=2, global_attn_indexes=(1,)))
     probability = np.zeros((60, 60), np.float32), np.zeros((60, 60), np.int32)
-    monkeypatch.setattr(mini_sam, "nuclei", lambda image, spacing: probability)
+    monkeypatch.setattr(mini_sam, "nuclei", lambda image, spacing, model: probability)
     found = mini_sam.measure(disc, sam, "x")
     assert [row["prompt"] for row in found.rows] == [
         "tight boxes",
@@ -49,7 +49,7 @@ def test_ellipses_are_measured_like_sam(disc: Case, monkeypatch: pytest.MonkeyPa
 def test_lower_thresholds_make_larger_masks(disc: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     sam = sams._build_mini(sams.MiniGeometry(embed_dim=48, depth=2, num_heads=2, global_attn_indexes=(1,)))
-    monkeypatch.setattr(mini_sam.sams, "load_mini", lambda: sam)
+    monkeypatch.setattr(mini_sam.sams, "load_mini", lambda name="mini": sam)
     read: list[str] = []
     monkeypatch.setattr(mini_sam.monuseg, "load", lambda root, split: read.append(split) or [disc])
     monkeypatch.setenv("ALLINSAM_DATA", str(tmp_path))
@@ -90,7 +90,7 @@ def test_quality_is_measured_on_training_and_validation_images_alone(
     torch.manual_seed(0)
     sam = sams._build_mini(sams.MiniGeometry(embed_dim=48, depth=2, num_heads=2, global_attn_indexes=(1,)))
     read: list[str] = []
-    monkeypatch.setattr(mini_sam.sams, "load_mini", lambda: sam)
+    monkeypatch.setattr(mini_sam.sams, "load_mini", lambda name="mini": sam)
     monkeypatch.setattr(mini_sam, "nuclei", lambda image, spacing: (np.zeros((60, 60)), np.zeros((60, 60), np.int32)))
     monkeypatch.setattr(
         mini_sam.monuseg, "load", lambda root, split: read.append(split) or [replace(disc, name=split, split=split)]

@@ -130,7 +130,7 @@ def test_a_run_and_its_page(
 ) -> None:
     write()
     monkeypatch.setenv("ALLINSAM_DATA", str(tmp_path))
-    monkeypatch.setattr(deepliif.sams, "load_mini", lambda: tiny_sam)
+    monkeypatch.setattr(deepliif.sams, "load_mini", lambda name="mini": tiny_sam)
     folder = deepliif.execute(tmp_path / "results")
     rows = pd.read_csv(folder / "rows.csv").set_index(["part", "item"])
     shift = rows.loc["registration", "shift_px"]
@@ -151,7 +151,7 @@ def test_a_failed_registration_is_reported_and_nothing_rests_on_it(
 ) -> None:
     write(dapi=panels(seed=1)["dapi"])  # of another place
     monkeypatch.setenv("ALLINSAM_DATA", str(tmp_path))
-    monkeypatch.setattr(deepliif.sams, "load_mini", lambda: tiny_sam)
+    monkeypatch.setattr(deepliif.sams, "load_mini", lambda name="mini": tiny_sam)
     folder = deepliif.execute(tmp_path / "results")
     rows = pd.read_csv(folder / "rows.csv")
     assert "Ki67 registered" not in set(rows["item"])

@@ -40,7 +40,7 @@ def cohort(tiny_grid: Profile, cohort_work: Path) -> MolecularCohort:
 def any_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     weights = tmp_path / "weights"
     weights.write_bytes(b"weights")
-    monkeypatch.setattr(sam, "weights_file", lambda name: weights)
+    monkeypatch.setattr(sam, "weights_file", lambda given, name="mini": weights)
 
 
 @pytest.mark.usefixtures("any_weights")
@@ -202,7 +202,7 @@ def test_fit_sees_drawn_training_patches_alone_and_scores_are_against_the_refere
 
     boxes = WeakSettings(box_law="random", spread=5)
     monkeypatch.setattr(methods, "build", lambda config, device: Spy())
-    monkeypatch.setattr(sam, "weights_file", lambda weights: None)
+    monkeypatch.setattr(sam, "weights_file", lambda weights, name="mini": None)
     monkeypatch.setattr(sam, "build", lambda *arguments: None)
     masks = AnnotatorSettings(boxes=boxes) if boxed else None
     drawers = ("student1", "student2", "student3")

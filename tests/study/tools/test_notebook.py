@@ -266,7 +266,7 @@ def test_the_grid_is_what_the_profile_says(mini_weights: Path, tmp_path: Path) -
     arguments = ["-n", "--cores", "1", "-s", str(ROOT / "workflow" / "Snakefile"), "--directory", str(tmp_path)]
     code = (
         "import sys; from pathlib import Path; from allinsam_core.annotation import sam\n"
-        f"sam.MINI_WEIGHTS = Path({str(mini_weights)!r})\n"
+        f"sam.SHIPPED['mini'] = Path({str(mini_weights)!r})\n"
         "from snakemake.cli import main\n"
         f"main({[*arguments, '--config', 'profile=smoke']!r})"
     )

@@ -30,7 +30,7 @@ app.command()(command.segment)
 @pytest.fixture
 def image(tmp_path: Path, tiny_sam: sams.Sam, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A tile of 70 × 90 px at 0.25 µm/px, with a base small enough to test with."""
-    monkeypatch.setattr(sams, "load_mini", lambda: tiny_sam)
+    monkeypatch.setattr(sams, "load_mini", lambda name="mini": tiny_sam)
     pixels = np.random.default_rng(0).integers(0, 256, (70, 90, 3), dtype=np.uint8)
     path = tmp_path / "tile.tif"
     tifffile.imwrite(path, pixels, photometric="rgb", resolution=(40_000, 40_000), resolutionunit=3)

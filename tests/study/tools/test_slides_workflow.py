@@ -45,7 +45,7 @@ def damage(path: Path) -> None:
 
 def test_a_damaged_slide_is_named_and_the_other_finishes(tmp_path: Path) -> None:
     pytest.importorskip("openslide")
-    if not sams.MINI_WEIGHTS.is_file():
+    if not sams.SHIPPED["mini"].is_file():
         pytest.skip("mini-SAM's weights are not in this checkout")
     write_slide(tmp_path / "slides" / "good.tif")
     damage(write_slide(tmp_path / "slides" / "bad.tif"))

@@ -30,7 +30,7 @@ app.command()(command.train)
 
 @pytest.fixture(autouse=True)
 def base(tiny_sam: sams.Sam, monkeypatch: pytest.MonkeyPatch) -> sams.Sam:
-    monkeypatch.setattr(sams, "load_mini", lambda: tiny_sam)
+    monkeypatch.setattr(sams, "load_mini", lambda name="mini": tiny_sam)
     return tiny_sam
 
 
