@@ -16,7 +16,7 @@ from allinsam_core.annotation import sam as sams
 from allinsam_core.data.case import Case
 from allinsam_core.learning.augment import prefetched
 from allinsam_core.learning.devices import mixed_precision
-from allinsam_core.learning.method import NetworkMethod, WindowSettings, middle
+from allinsam_core.learning.method import NetworkMethod, WindowSettings
 from allinsam_core.learning.train import StepLoss
 from benchmarks.ratio import Row, compare
 from study import methods
@@ -73,7 +73,7 @@ def whole_run(repeats: int, placement: str) -> list[Row]:
         steps_of(former, cases, False), steps_of(present, cases, True), repeats, same,
         tolerance=0.02, difference_of="first loss, relative, both bfloat16",
     )  # fmt: skip
-    crop = middle(cases[0], CROP)
+    crop = cases[0].middle(CROP)
     look = compare(
         f"{name}: validation of an image",
         lambda: former.validate(cases[:1]), lambda: present.validate([crop]), max(1, repeats // 3),

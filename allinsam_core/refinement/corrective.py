@@ -1,8 +1,8 @@
 """Corrective learning of a network: first plain, then with weights, in one run of `train.fit`.
 
-The paper calls MOCL a "post-processing step" of the SAM adapter (§3.3) and defines no attachment. Two networks
-can be corrected: the SAM adapter, with the decoder's upscaled map (a quarter of the input's resolution, prompt width
-/ 8 = 32 channels in Meta's SAM) as embedding E; and the U-Net of the earlier work. Both map an image to (logits, E).
+The paper calls MOCL a "post-processing step" of the SAM adapter (§3.3) and defines no attachment. Two networks can be
+corrected: the SAM adapter, with the decoder's upscaled map (a quarter of the input's resolution, prompt width / 8 = 32
+channels in Meta's SAM) as embedding E; and the U-Net of the earlier work. Both map an image to (logits, E).
 
     model = EmbeddingSam(AdaptedSam(sam))
     fit(model, Scheduled([sampler], settings.steps), step_loss(CorrectiveSettings(variant="ours")), settings, folder)

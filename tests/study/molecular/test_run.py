@@ -23,7 +23,7 @@ from study import run as study_run
 from study.config import AnnotatorSettings
 from study.grid import Profile
 from study.molecular import inhouse
-from study.molecular.cohort import DRAWN_BY, MolecularCohort, checksum, drawn, prepare
+from study.molecular.cohort import DRAWN_BY, MolecularCohort, checksum, labelled, prepare
 from study.molecular.run import decode, encode, execute_grid, on_folder, task
 from study.weak import WeakSettings, weak_cases
 
@@ -118,14 +118,14 @@ def test_test_patches_are_of_slides_that_no_training_saw_and_have_exact_instance
 
 def test_annotators_take_patches_in_turn_and_stand_in_for_each_other(cohort: MolecularCohort) -> None:
     patches = [cohort.patches[index] for index in range(3)]
-    cases = drawn(patches, ["student1", "student2"])
+    cases = labelled(patches, ["student1", "student2"])
     turns = ("student1", "student2", "student1")
     for patch, case, who in zip(patches, cases, turns, strict=True):
         assert np.array_equal(case.mask, patch.masks[who][patch.cell_type])
     only_first = [replace(patch, masks={"student1": patch.masks["student1"]}) for patch in patches]
-    assert len(drawn(only_first, ["student1", "student2"])) == 3
+    assert len(labelled(only_first, ["student1", "student2"])) == 3
     with pytest.raises(DataError, match="no podocyte masks by nobody"):
-        drawn(patches, ["nobody"])
+        labelled(patches, ["nobody"])
 
 
 def test_a_checksum_goes_by_content_and_not_by_place(cohort: MolecularCohort, tmp_path: Path) -> None:

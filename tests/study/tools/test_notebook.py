@@ -248,7 +248,7 @@ def test_every_experiment_of_the_readme_names_a_notebook_that_makes_it() -> None
         assert found is not None, named
         assert found[2] in papermill.inspect_notebook(str(ROOT / "notebooks" / found[1]))
         if found[2] == "profile":
-            assert re.search(r"[= ](?:noise/)?(\S+)$", command.strip("| `"))[1] == found[3].removeprefix("noise/")
+            assert re.split("[= ]", command.strip("| `"))[-1] == found[3].removeprefix("noise/")
             kind = "molecular/" if found[1] == "molecular.ipynb" else ""
             assert grids.profile(f"{kind}{found[3]}").kind == ("molecular" if kind else "segmentation")
 
