@@ -7,11 +7,16 @@ document.addEventListener("DOMContentLoaded", () => {
     const rows = [...body.rows];
     heads.forEach((head, column) => makeSortable(head, column, heads, body, rows));
     if (rows.length > 8) addFilter(box, heads, rows, rows.length > 30);
-    const mark = () => box.classList.toggle("more", box.scrollLeft + box.clientWidth < box.scrollWidth - 1);
-    new ResizeObserver(mark).observe(box);
-    box.addEventListener("scroll", mark);
   }
+  document.querySelectorAll(".wide-table, .pst-scrollable-table-container").forEach(showMore);
 });
+
+// A table that goes on to the right fades there (book.css).
+function showMore(box) {
+  const mark = () => box.classList.toggle("more", box.scrollLeft + box.clientWidth < box.scrollWidth - 1);
+  new ResizeObserver(mark).observe(box);
+  box.addEventListener("scroll", mark);
+}
 
 function number(text) {
   return parseFloat(text.replace("−", "-").replaceAll(",", ""));

@@ -19,7 +19,8 @@ CUT = """(() => {
   const beyond = [...document.querySelectorAll('article *')].filter(e =>
     e.checkVisibility() && !e.closest('svg, math, .headerlink') && !e.parentElement.closest(scrolls) &&
     e.getBoundingClientRect().right > (e.closest('.full-width') ? innerWidth : column) + 1);
-  const silent = [...document.querySelectorAll('.wide-table:not(.more)')].filter(e =>
+  const silent = [...document.querySelectorAll(
+    ':is(.wide-table, .pst-scrollable-table-container):not(.more)')].filter(e =>
     e.checkVisibility() && e.scrollWidth > e.clientWidth + 1);
   return [...beyond, ...silent].map(e => `${e.tagName} ${e.id || e.className}`);
 })()"""

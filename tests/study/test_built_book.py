@@ -238,6 +238,42 @@ def test_layers_are_switched_and_blended_by_keyboard(html: Path, browser: Any) -
 
 
 @pytest.mark.browser
+def test_layers_are_uncovered_and_enlarged(html: Path, browser: Any) -> None:
+    visit = Visit(browser, "desk", "light")
+    page = visit.open(html / "runs" / "gallery.html")
+    viewer = page.locator(".layer-viewer").first
+    before = viewer.locator(".layer-stage").bounding_box()["width"]
+    viewer.get_by_label("Zoom", exact=True).fill("2")
+    assert viewer.locator(".layer-stage").bounding_box()["width"] == pytest.approx(2 * before)
+    viewer.get_by_label("Uncover the layers from the left, percent").fill("40")
+    paths = viewer.locator(".layer-stage img").evaluate_all("all => all.map(image => image.style.clipPath)")
+    assert [bool(path) for path in paths] == [False, *[True] * 5]  # the image itself stays whole
+    assert "60%" in paths[1]
+    visit.context.close()
+    assert visit.trouble == []
+
+
+@pytest.mark.browser
+def test_a_table_is_filtered_by_its_address_and_sorted_under_a_fixed_column(html: Path, browser: Any) -> None:
+    visit = Visit(browser, "phone", "light")
+    page = visit.open(html / "runs" / "runs.html", "?profile=mini&method=unet")
+    table = page.locator(".wide-table")
+    cells = "rows => rows.filter(row => !row.hidden).map(row => [...row.cells].map(cell => cell.textContent.trim()))"
+    shown = table.locator("tbody tr").evaluate_all(cells)
+    assert shown
+    assert {(row[0], row[1]) for row in shown} == {("mini", "unet")}
+    table.get_by_role("button", name="dice", exact=True).click()
+    scores = [float(row[6]) for row in table.locator("tbody tr").evaluate_all(cells)]
+    assert len(set(scores)) > 1
+    assert scores == sorted(scores)
+    table.evaluate("box => (box.scrollLeft = 200)")
+    first = table.locator("tbody tr:not([hidden]) td").first
+    assert first.bounding_box()["x"] == pytest.approx(table.bounding_box()["x"], abs=1)
+    visit.context.close()
+    assert visit.trouble == []
+
+
+@pytest.mark.browser
 def test_without_scripts_the_layers_are_a_list_of_pictures(html: Path, browser: Any) -> None:
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
