@@ -124,7 +124,7 @@ def _monuseg(results: Path, profile: str) -> Iterable[Claim]:
         (lead(*each) for each in leads(scores, ours, ("scratch", "complete"))),
     )
     yield claim(
-        "All-in-SAM is ahead. Is it still, with four times the training?",
+        "With four times the training, All-in-SAM is still ahead.",
         "Dice, All-in-SAM minus rival, both trained longer",
         (
             lead(f"{tables.METHOD_NAMES[other]}, {name}", interval)

@@ -19,11 +19,14 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import seaborn as sns
-from IPython.display import Image
+from IPython.display import HTML, Image
 from matplotlib.figure import Figure
 from myst_nb import glue
+from PIL import Image as pillow
+from skimage.segmentation import find_boundaries
 
 from study.results import NotRun
 from study.stats import Interval
@@ -171,6 +174,57 @@ def learning_curve(training: Mapping[str, Any]) -> Figure:
         other.axvline(training["best"], color="C1", linewidth=0.8, linestyle=":")
         other.set(ylabel="validation Dice (dashed)", ylim=(0, 1))
     return figure
+
+
+# ---- pictures in layers
+
+ZOOM = 2  # pixels of a layer for a pixel of its image
+Colour = tuple[int, int, int]
+Picture = pillow.Image
+
+
+def enlarged(image: np.ndarray) -> Picture:
+    """The lowest layer: an image (H, W, 3) uint8, ZOOM times as large."""
+    height, width = image.shape[:2]
+    return pillow.fromarray(image).resize((ZOOM * width, ZOOM * height), pillow.Resampling.BICUBIC)
+
+
+def outlined(*parts: tuple[np.ndarray, Colour], inside: int = 70) -> Picture:
+    """A clear layer with nuclei outlined, each part in its colour, later ones on top.
+
+    parts: labels (H, W) integers, 0 = background, and an RGB colour. inside: how opaque nuclei are filled, 0 to 255.
+    """
+    picture = np.zeros((ZOOM * parts[0][0].shape[0], ZOOM * parts[0][0].shape[1], 4), np.uint8)
+    for labels, colour in parts:
+        large = np.kron(labels, np.ones((ZOOM, ZOOM), labels.dtype))
+        if inside:
+            picture[large > 0] = (*colour, inside)
+        picture[find_boundaries(large)] = (*colour, 255)
+    return pillow.fromarray(picture).quantize(16, pillow.Quantize.FASTOCTREE)
+
+
+def boxed(shape: tuple[int, ...], boxes: np.ndarray, colour: Colour) -> Picture:
+    """A clear layer with frames one pixel wide. boxes: (N, 4) XYXY px of the image of `shape`, half-open."""
+    picture = np.zeros((ZOOM * shape[0], ZOOM * shape[1], 4), np.uint8)
+    for left, top, right, bottom in (ZOOM * boxes).round().astype(int):
+        frame = picture[top:bottom, left:right]
+        frame[[0, -1]] = frame[:, [0, -1]] = (*colour, 255)
+    return pillow.fromarray(picture).quantize(16, pillow.Quantize.FASTOCTREE)
+
+
+def layers(label: str, pictures: Mapping[str, tuple[Picture, str, str]], switched_on: Sequence[str]) -> HTML:
+    """Pictures of one place, lowest first, that a page of the book stacks (book/_static/layers.js), else a list.
+
+    label: what the stack shows. pictures: title → picture, its alternative text, and what it is. switched_on: titles.
+    """
+    items = ""
+    for title, (picture, alt, words) in pictures.items():
+        kind, coded = ("PNG" if picture.mode == "P" else "JPEG"), io.BytesIO()
+        picture.save(coded, kind, optimize=True)
+        image = _image(coded.getvalue(), kind.lower(), alt, f'width="{picture.width}" height="{picture.height}"')
+        items += f"<li>{image}<strong>{html.escape(title)}</strong>: {html.escape(words)}</li>"
+    on, label = (html.escape(text, quote=True) for text in ("|".join(switched_on), label))
+    return HTML(f'<div class="layers" data-on="{on}" data-label="{label}"><ul>{items}</ul></div>')
 
 
 def _style(page: str, ink: str, faint: str) -> dict[str, object]:

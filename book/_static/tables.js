@@ -1,17 +1,22 @@
-// Tables of notebooks (study/report.py): a click on the head of a column sorts by it, and a long table can be filtered by
-// words and by column=value. An address such as runs.html?profile=mini&method=unet opens with that filter.
+// Tables of notebooks (study/report.py): a click on the head of a column sorts by it, and a table of more than eight rows can
+// be filtered by words and by column=value. An address such as runs.html?profile=mini&method=unet opens with that filter.
 document.addEventListener("DOMContentLoaded", () => {
   for (const box of document.querySelectorAll(".wide-table")) {
     const heads = [...box.querySelectorAll("thead th")];
     const body = box.querySelector("tbody");
     const rows = [...body.rows];
     heads.forEach((head, column) => makeSortable(head, column, heads, body, rows));
-    if (rows.length > 30) addFilter(box, heads, rows);
-    const mark = () => box.classList.toggle("more", box.scrollLeft + box.clientWidth < box.scrollWidth - 1);
-    new ResizeObserver(mark).observe(box);
-    box.addEventListener("scroll", mark);
+    if (rows.length > 8) addFilter(box, heads, rows, rows.length > 30);
   }
+  document.querySelectorAll(".wide-table, .pst-scrollable-table-container").forEach(showMore);
 });
+
+// A table that goes on to the right fades there (book.css).
+function showMore(box) {
+  const mark = () => box.classList.toggle("more", box.scrollLeft + box.clientWidth < box.scrollWidth - 1);
+  new ResizeObserver(mark).observe(box);
+  box.addEventListener("scroll", mark);
+}
 
 function number(text) {
   return parseFloat(text.replace("−", "-").replaceAll(",", ""));
@@ -36,7 +41,7 @@ function makeSortable(head, column, heads, body, rows) {
   });
 }
 
-function addFilter(box, heads, rows) {
+function addFilter(box, heads, rows, long) {
   const names = heads.map((head) => head.textContent.trim().toLowerCase());
   const line = document.createElement("label");
   const input = document.createElement("input");
@@ -59,7 +64,10 @@ function addFilter(box, heads, rows) {
     .map(([name, value]) => `${name}=${/\s/.test(value) ? `"${value}"` : value}`)
     .join(" ");
   input.addEventListener("input", apply);
-  box.classList.add("long");
+  box.classList.toggle("long", long);
   box.before(line);
   apply();
 }
+
+// What is folded is printed too.
+addEventListener("beforeprint", () => document.querySelectorAll("article details").forEach((each) => (each.open = true)));

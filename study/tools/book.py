@@ -14,10 +14,18 @@ app = typer.Typer(no_args_is_help=True, help="The book: the audit's measurements
 def check_command(
     html: Annotated[Path, typer.Argument(help="Folder of built pages.")] = Path("book/_build/html"),
 ) -> None:
-    """Check the built pages: links, images, alternative text, outside requests, tracebacks, weight."""
-    from study.tools.linkcheck import check
+    """Check the built pages: links, images, alternative text, outside requests, tracebacks, weight, widths.
 
-    problems = check(html)
+    Also reports how long each page is to read.
+    """
+    from study.tools import linkcheck, reading, widths
+
+    typer.echo(reading.table(reading.lengths(html)))
+    problems = linkcheck.check(html)
+    fitting = widths.check(html)
+    problems += fitting or []
+    if fitting is None:
+        typer.echo("widths: not checked, no Chromium; install it or run `playwright install chromium`")
     for problem in problems:
         typer.echo(problem)
     typer.echo(f"{html}: {len(problems)} problem(s)")

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -125,3 +132,33 @@ def write_run(tmp_path: Path) -> WriteRun:
         return tmp_path / "results"
 
     return write
+
+
+@pytest.fixture
+def serve_lab() -> Callable[[Path], AbstractContextManager[str]]:
+    """Start a JupyterLab on a folder, which keeps nothing in the user's own; gives its address, the token is `t`."""
+
+    @contextmanager
+    def serve(folder: Path) -> Iterator[str]:
+        own = {f"JUPYTER_{kind}_DIR": str(folder / f".{kind}") for kind in ("CONFIG", "DATA", "RUNTIME")}
+        command = [
+            *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", "--port=0"),
+            *("--IdentityProvider.token=t", f"--ServerApp.root_dir={folder}", "--LabApp.extension_manager=readonly"),
+            *("--LabApp.news_url=", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"),
+            "--LabApp.expose_app_in_browser=True",
+        ]
+        log = folder / "server.log"
+        with log.open("w") as out:
+            environment = {**os.environ, **own, "PYTHONPATH": str(Path(__file__).parents[2])}
+            server = subprocess.Popen(command, env=environment, stdout=out, stderr=out)
+        try:
+            until = time.monotonic() + 120  # a busy machine starts it slowly
+            while not (address := re.search(r"http://127\.0\.0\.1:\d+/", log.read_text())):
+                assert time.monotonic() < until, f"no JupyterLab after 120 s: {log.read_text()}"
+                time.sleep(0.05)
+            yield address.group()
+        finally:
+            server.send_signal(signal.SIGTERM)
+            server.wait(30)
+
+    return serve

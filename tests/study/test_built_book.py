@@ -9,10 +9,9 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from study.tools.linkcheck import MAX_PAGE_BYTES, check
+from study.tools.widths import CHROMIUM, CUT, SIDEWAYS, SIZES, faults, pages
 
 ROOT = Path(__file__).parents[2]
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-SIZES = {"desk": (1440, 900), "phone": (390, 844)}
 
 
 @pytest.fixture(scope="module")
@@ -21,11 +20,6 @@ def html() -> Path:
     if not (built / "index.html").is_file():
         pytest.skip("no built book: run `make book` first")
     return built
-
-
-def pages(html: Path) -> list[Path]:
-    skip = {"_static", "genindex.html", "index.html"}
-    return [path for path in sorted(html.rglob("*.html")) if not skip & set(path.relative_to(html).parts)]
 
 
 def test_links_images_and_outside_resources(html: Path) -> None:
@@ -85,24 +79,12 @@ class Visit:
         return sum(path.stat().st_size for path in files if path.is_file())
 
 
-SIDEWAYS = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 MUTE = """[...document.images]
   .filter(i => !i.alt.trim() || !i.complete || (!i.naturalWidth && i.offsetParent))
   .map(i => i.src)"""
 FIGURES = """[...document.querySelectorAll('article figure:not(.table-figure):not(:has(.not-run))')].filter(figure =>
   [...figure.querySelectorAll('img')].filter(image => image.offsetParent).length !== 1 ||
   !figure.querySelector('figcaption')?.offsetParent).map(figure => figure.id)"""
-# beyond its column and not inside something that scrolls; or scrolling without a sign that there is more
-CUT = """(() => {
-  const scrolls = '.wide-table, .cell_output, .pst-scrollable-table-container, .highlight, pre, div.math';
-  const column = document.querySelector('article').getBoundingClientRect().right;
-  const beyond = [...document.querySelectorAll('article :is(table, figure, img, pre)')].filter(e =>
-    e.checkVisibility() && !e.parentElement.closest(scrolls) &&
-    e.getBoundingClientRect().right > (e.closest('.full-width') ? innerWidth : column) + 1);
-  const silent = [...document.querySelectorAll('.wide-table:not(.more)')].filter(e =>
-    e.checkVisibility() && e.scrollWidth > e.clientWidth + 1);
-  return [...beyond, ...silent].map(e => `${e.tagName} ${e.id || e.className}`);
-})()"""
 CONTRAST = """() => {
   const parse = c => (c.match(/[\\d.]+/g) || []).map(Number);
   const linear = v => (v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
@@ -172,22 +154,19 @@ def axe_faults(page: Any) -> list[str]:
 @pytest.mark.parametrize("size", list(SIZES))
 def test_every_page_reads_well(html: Path, browser: Any, size: str, mode: str) -> None:
     visit = Visit(browser, size, mode)
-    faults = []
+    found = []
     for path in pages(html):
         page = visit.open(path)
         name = path.relative_to(html)
         assert page.evaluate("document.documentElement.dataset.theme") == mode
-        if (pixels := page.evaluate(SIDEWAYS)) > 0:
-            faults.append(f"{name}: scrolls {pixels} px sideways")
         if (weight := visit.weight()) > MAX_PAGE_BYTES:
-            faults.append(f"{name}: weighs {weight:,} bytes, expected at most {MAX_PAGE_BYTES:,}")
-        faults += [f"{name}: figure {label} lacks its picture or caption" for label in page.evaluate(FIGURES)]
-        faults += [f"{name}: image {source}" for source in page.evaluate(MUTE)]
-        if name.name != "search.html":  # it has no article
-            faults += [f"{name}: cut off, {what}" for what in page.evaluate(CUT)]
-            faults += [f"{name}: contrast {text}" for text in page.evaluate(CONTRAST)]
+            found.append(f"{name}: weighs {weight:,} bytes, expected at most {MAX_PAGE_BYTES:,}")
+        found += [f"{name}: {fault}" for fault in faults(page)]
+        found += [f"{name}: figure {label} lacks its picture or caption" for label in page.evaluate(FIGURES)]
+        found += [f"{name}: image {source}" for source in page.evaluate(MUTE)]
+        found += [f"{name}: contrast {text}" for text in page.evaluate(CONTRAST)]
     visit.context.close()
-    assert faults + visit.trouble == []
+    assert found + visit.trouble == []
 
 
 @pytest.mark.browser
@@ -195,12 +174,12 @@ def test_every_page_reads_well(html: Path, browser: Any, size: str, mode: str) -
 def test_the_way_in_serves_keyboard_and_screen_reader(html: Path, browser: Any, size: str, mode: str) -> None:
     """The start page and a chapter only: the walk through all pages takes longer than a test may."""
     visit = Visit(browser, size, mode)
-    faults = []
+    found = []
     for path in (html / "intro.html", html / "method" / "annotation.html"):
         page = visit.open(path)
-        faults += [f"{path.relative_to(html)}: {text}" for text in axe_faults(page) + keyboard_faults(page)]
+        found += [f"{path.relative_to(html)}: {text}" for text in axe_faults(page) + keyboard_faults(page)]
     visit.context.close()
-    assert faults + visit.trouble == []
+    assert found + visit.trouble == []
 
 
 @pytest.mark.browser
@@ -217,7 +196,7 @@ def test_the_checks_can_fail(tmp_path: Path, browser: Any) -> None:
     opened = visit.open(page)
     assert opened.evaluate(SIDEWAYS) > 0
     assert len(opened.evaluate(MUTE)) == 1
-    assert opened.evaluate(CUT) == ["TABLE "]
+    assert opened.evaluate(CUT) == ["P ", "TABLE "]
     assert len(opened.evaluate(CONTRAST)) == 1
     assert any(text.startswith("asks http://127.0.0.1") for text in visit.trouble)
     assert visit.weight() == page.stat().st_size
@@ -254,6 +233,42 @@ def test_layers_are_switched_and_blended_by_keyboard(html: Path, browser: Any) -
     assert slider.evaluate("element => element === document.activeElement")
     page.keyboard.press("ArrowLeft")
     assert layer.evaluate("image => image.style.opacity") == "0.95"
+    visit.context.close()
+    assert visit.trouble == []
+
+
+@pytest.mark.browser
+def test_layers_are_uncovered_and_enlarged(html: Path, browser: Any) -> None:
+    visit = Visit(browser, "desk", "light")
+    page = visit.open(html / "runs" / "gallery.html")
+    viewer = page.locator(".layer-viewer").first
+    before = viewer.locator(".layer-stage").bounding_box()["width"]
+    viewer.get_by_label("Zoom", exact=True).fill("2")
+    assert viewer.locator(".layer-stage").bounding_box()["width"] == pytest.approx(2 * before)
+    viewer.get_by_label("Uncover the layers from the left, percent").fill("40")
+    paths = viewer.locator(".layer-stage img").evaluate_all("all => all.map(image => image.style.clipPath)")
+    assert [bool(path) for path in paths] == [False, *[True] * 5]  # the image itself stays whole
+    assert "60%" in paths[1]
+    visit.context.close()
+    assert visit.trouble == []
+
+
+@pytest.mark.browser
+def test_a_table_is_filtered_by_its_address_and_sorted_under_a_fixed_column(html: Path, browser: Any) -> None:
+    visit = Visit(browser, "phone", "light")
+    page = visit.open(html / "runs" / "runs.html", "?profile=mini&method=unet")
+    table = page.locator(".wide-table")
+    cells = "rows => rows.filter(row => !row.hidden).map(row => [...row.cells].map(cell => cell.textContent.trim()))"
+    shown = table.locator("tbody tr").evaluate_all(cells)
+    assert shown
+    assert {(row[0], row[1]) for row in shown} == {("mini", "unet")}
+    table.get_by_role("button", name="dice", exact=True).click()
+    scores = [float(row[6]) for row in table.locator("tbody tr").evaluate_all(cells)]
+    assert len(set(scores)) > 1
+    assert scores == sorted(scores)
+    table.evaluate("box => (box.scrollLeft = 200)")
+    first = table.locator("tbody tr:not([hidden]) td").first
+    assert first.bounding_box()["x"] == pytest.approx(table.bounding_box()["x"], abs=1)
     visit.context.close()
     assert visit.trouble == []
 

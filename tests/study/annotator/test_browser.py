@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -50,24 +48,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def lab(folder: Path) -> Iterator[str]:
-    """The address of a JupyterLab on this folder, which keeps nothing in the user's own."""
-    own = {f"JUPYTER_{kind}_DIR": str(folder / f".{kind}") for kind in ("CONFIG", "DATA", "RUNTIME")}
-    root = str(Path(__file__).parents[3])
-    command = [
-        *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", "--port=0"),
-        *("--IdentityProvider.token=t", f"--ServerApp.root_dir={folder}", "--LabApp.extension_manager=readonly"),
-        *("--LabApp.news_url=", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"),
-    ]
-    log = folder / "server.log"
-    with log.open("w") as out:
-        server = subprocess.Popen(command, env={**os.environ, **own, "PYTHONPATH": root}, stdout=out, stderr=out)
-    try:
-        address = wait(lambda: re.search(r"http://127\.0\.0\.1:\d+/", log.read_text()), "JupyterLab")
-        yield address.group()
-    finally:
-        server.send_signal(signal.SIGTERM)
-        server.wait(30)
+def lab(folder: Path, serve_lab: Callable[[Path], AbstractContextManager[str]]) -> Iterator[str]:
+    with serve_lab(folder) as address:
+        yield address
 
 
 def wait(found: Callable[[], Any], what: str) -> Any:
