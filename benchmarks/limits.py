@@ -21,22 +21,31 @@ from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 @dataclass(frozen=True)
 class Work:
-    """operations: floating-point operations of products; moved: bytes that all else reads and writes."""
+    """operations: floating-point operations of products; moved: bytes that all else reads and writes.
+
+    calls: kernels that are called, products among them.
+    """
 
     operations: float
     moved: float
+    calls: int
 
 
 class _Moved(TorchDispatchMode):
-    """Adds up the bytes of the tensors that operations read and write, products and views left out."""
+    """Counts kernels, and the bytes of the tensors that those which are no products read and write; no views."""
 
-    total = 0
+    def __init__(self) -> None:
+        super().__init__()
+        self.moved, self.calls = 0, 0
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = function(*args, **(kwargs or {}))
-        if not function.is_view and function._overloadpacket not in flop_registry and "empty" not in function.name():
+        if function.is_view or "empty" in function.name():
+            return result
+        self.calls += 1
+        if function._overloadpacket not in flop_registry:
             tensors = [each for each in tree_leaves((args, kwargs, result)) if isinstance(each, torch.Tensor)]
-            self.total += sum(tensor.nbytes for tensor in tensors)
+            self.moved += sum(tensor.nbytes for tensor in tensors)
         return result
 
 
@@ -45,7 +54,7 @@ def work(way: Callable[[], object]) -> Work:
     moved, counted = _Moved(), FlopCounterMode(display=False)
     with counted, moved:
         way()
-    return Work(float(counted.get_total_flops()), float(moved.total))
+    return Work(float(counted.get_total_flops()), float(moved.moved), moved.calls)
 
 
 def rates() -> dict[str, float]:
