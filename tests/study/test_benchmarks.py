@@ -1,4 +1,4 @@
-"""Measurements of speed: counts by hand, the records of rows, and that no work creeps in, by counts that do not drift."""
+"""Measurements of speed: counts by hand, records of rows, and that no work creeps in, by counts that do not drift."""
 
 from __future__ import annotations
 
