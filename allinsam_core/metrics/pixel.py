@@ -184,4 +184,4 @@ def _best_f1(ranks: _Ranks) -> float:
     upto = np.cumsum(ranks.positives)
     hits = upto[-1] - upto + ranks.positives
     predicted = hits + (ranks.negatives - ranks.below)
-    return float(np.max(2 * hits / (predicted + upto[-1])))
+    return 2 * float(np.max(hits / (predicted + upto[-1])))
