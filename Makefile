@@ -20,7 +20,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help environment book pages study study-table1 tables rehearse test lint lab serve annotator lock clean
+.PHONY: help environment book pages study study-table1 tables rehearse benchmark test lint lab serve annotator lock clean
 
 help: ## This list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## /  make \1\t/' | expand -t 18
@@ -65,6 +65,9 @@ tables: $(STAMP) ## Tables 1 to 3 of any profile's results, as notebooks in work
 
 rehearse: $(STAMP) $(NNUNET) $(BERT) ## The published setting with stand-ins, command by command, on a CPU; resumable
 	python -m study.rehearsal
+
+benchmark: $(STAMP) ## Measure speed and memory, one record a line, into results/benchmarks (half an hour of one core)
+	OMP_NUM_THREADS=1 python -m benchmarks --results $(RESULTS)
 
 test: $(STAMP) ## Run the tests
 	pytest

@@ -1,32 +1,29 @@
 """Every goal of speed and memory, measured in one run on one machine.
 
-    python -m benchmarks [--quick] [--only commands,pixels,…] [--out FILE]
+    python -m benchmarks [--quick] [--only commands,pixels,…] [--results FOLDER]
 
-Each row is a ratio: the former way against the present one, in turns, medians, with the difference of their results.
-Processor seconds are compared, so that other work on the machine does not count; seconds on the clock stand beside
-them. A group's rows are written as soon as it is done; groups that are not named keep the rows that the file has. The
-exit status is 1 where two results differ by more than they may.
+A measurement is a ratio: the former way against the present one, in turns, medians, with the difference of their
+results. Processor seconds are compared, so that other work on the machine does not count; seconds on the clock stand
+beside them. Each is written as a record, results/benchmarks/NAME/run.json, as soon as its group is done; `allinsam
+results check` checks it. --quick: the cheap ones, once each, and no records: does the command work? The exit status is
+1 where two results differ by more than they may.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-import time
-from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from allinsam_core.atomic import replacing
+from benchmarks import limits
 from benchmarks.ratio import Row
 from study import records
+from study.root import resolved
 
-GROUPS = ("commands", "pixels", "networks", "training", "segmentation", "gpu")
-OUT = Path(__file__).resolve().parents[1] / "results" / "benchmarks" / "record.json"
+GROUPS = ("commands", "pixels", "networks", "levers", "training", "segmentation", "gpu")
 
 
 def line(row: Row) -> str:
@@ -42,41 +39,40 @@ def line(row: Row) -> str:
     return f"{row.name:66} {value}{goal}{apart}{'' if row.same else '   RESULTS DIFFER'}"
 
 
-def measured(group: str, quick: bool) -> dict[str, Any]:
-    """The rows of a group, and on what they were measured."""
-    rows = import_module(f"benchmarks.{group}").measure(quick)
+def measured(group: str, quick: bool, results: Path | None) -> bool:
+    """Measure a group, print its rows and write their records; whether all results agree."""
+    watch = records.Stopwatch()
+    with watch.measure():
+        module = import_module(f"benchmarks.{group}")
+        rows = module.measure(quick)
+        rates = limits.rates()
+    code = (module.__name__, *getattr(module, "MODULES", ()))
     for row in rows:
         print(line(row), flush=True)
-    full = [{**asdict(row), "ratio": row.ratio, "reached": row.reached, "same": row.same} for row in rows]
-    return {
-        "rows": full,
-        "threads": torch.get_num_threads(),
-        "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "commit": records.commit(),
-        "environment": records.environment(),
-    }
+        if results is not None:
+            config = {"benchmark": row.name, "group": group, "goal": row.goal, "limit": row.limit, "unit": row.unit}
+            device = "cuda" if group == "gpu" and row.now is not None else "cpu"
+            record = records.make(
+                row.key, config, data={}, modules=code, watch=watch, device=device,
+                rates=rates, measured=row.measured,
+            )  # fmt: skip
+            records.save(record, results / "benchmarks" / row.key)
+    return all(row.same for row in rows)
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="the cheap rows, once each: does the command work?")
+    parser.add_argument("--quick", action="store_true", help="the cheap ones, once each: does the command work?")
     parser.add_argument("--only", default=",".join(GROUPS), help=f"some of {', '.join(GROUPS)}")
-    parser.add_argument("--out", type=Path, help=f"record; by default {OUT.relative_to(OUT.parents[2])}, none if quick")
+    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of records; none if quick")
     asked = parser.parse_args(arguments)
     names = [name.strip() for name in asked.only.split(",")]
     if unknown := sorted(set(names) - set(GROUPS)):
         parser.error(f"--only {unknown[0]}: expected some of {', '.join(GROUPS)}")
     torch.set_num_threads(1)
-    out = asked.out or (None if asked.quick else OUT)
-    record = json.loads(out.read_text()) if out and out.is_file() else {}
-    alike = True
-    for name in names:
-        record[name] = measured(name, asked.quick)
-        alike &= all(row["same"] for row in record[name]["rows"])
-        if out:
-            with replacing(out) as unfinished:
-                unfinished.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-    return 0 if alike else 1
+    results = None if asked.quick else resolved(asked.results)
+    alike = [measured(name, asked.quick, results) for name in names]
+    return 0 if all(alike) else 1
 
 
 if __name__ == "__main__":

@@ -107,7 +107,8 @@ def pair(way: str, name: str, side: int, device: str, repeats: int, **settings: 
     wait = torch.cuda.synchronize if device == "cuda" else lambda: None
     return compare(
         f"{name} at {side} px, {LABELS[way]}{' (late)' if what.get('placement') == 'late' else ''}",
-        getattr(former, way), getattr(present, way), repeats, checks, wait, **settings,
+        getattr(former, way), getattr(present, way), repeats, checks, wait,
+        counted=True, precision="bf16" if present.short else "fp32", **settings,
     )  # fmt: skip
 
 

@@ -1,7 +1,8 @@
 """A `mini` run of All-in-SAM and a step of pre-training, as their records have them against all levers.
 
-A whole run is its steps, its looks at the validation images and nothing else, so its time is put together from the
-medians of one step and of one image.
+A whole run is its steps, its validations and nothing else, so its time is put together from the medians of one step
+and of one image. Both ways compute in the precision that this processor multiplies itself: what the other one costs is
+a lever of its own.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 
 from allinsam_core.annotation import sam as sams
+from allinsam_core.annotation.attention import has_bfloat16
 from allinsam_core.data.case import Case
 from allinsam_core.learning.augment import prefetched
 from allinsam_core.learning.devices import mixed_precision
@@ -60,8 +62,9 @@ def steps_of(method: NetworkMethod, cases: list[Case], ahead: bool) -> Callable[
 def whole_run(repeats: int, placement: str) -> list[Row]:
     """Step, validation and whole run of `allinsam` in profile `mini`. placement: of the present run."""
     grid, cases, late = profile("mini"), [tissue(0), tissue(1)], placement == "late"
-    former_run = grid.run("allinsam", "complete", 1.0, 0)
-    settings = {"train": LEVERS} | ({"model": {"placement": "late"}} if late else {})
+    train = {"precision": precision()}
+    former_run = grid.run("allinsam", "complete", 1.0, 0, settings={"train": train})
+    settings = {"train": train | LEVERS} | ({"model": {"placement": "late"}} if late else {})
     present_run = grid.run("allinsam", "complete", 1.0, 0, settings=settings)
     former, present = (methods.build(run, "cpu") for run in (former_run, present_run))
     assert isinstance(former, NetworkMethod)
@@ -71,20 +74,29 @@ def whole_run(repeats: int, placement: str) -> list[Row]:
     step = compare(
         f"{name}: training step",
         steps_of(former, cases, False), steps_of(present, cases, True), repeats, same,
-        tolerance=0.02, difference_of="first loss, relative, both bfloat16",
+        tolerance=0.02, difference_of="first loss, relative", precision=precision(), counted=True,
     )  # fmt: skip
     crop = cases[0].middle(CROP)
-    look = compare(
+    validation = compare(
         f"{name}: validation of an image",
         lambda: former.validate(cases[:1]), lambda: present.validate([crop]), max(1, repeats // 3),
     )  # fmt: skip
-    looks = -(-former_run.train.steps // former_run.train.validate_every) * VALIDATION_IMAGES
+    validations = -(-former_run.train.steps // former_run.train.validate_every) * VALIDATION_IMAGES
     before, now = (
-        former_run.train.steps * s + looks * v for s, v in ((step.before, look.before), (step.now, look.now))
+        former_run.train.steps * s + validations * v
+        for s, v in ((step.before, validation.before), (step.now, validation.now))
     )  # type: ignore[operator]
-    share = looks * look.now / now  # type: ignore[operator]
-    run = Row(f"{name}: whole run", before, now, goal=2.0, note=f"validation is {share:.1%} of the present run's time")
-    return [step, look, run]
+    share = validations * validation.now / now  # type: ignore[operator]
+    run = Row(
+        f"{name}: whole run", before, now, goal=2.0, repeats=repeats, precision=precision(),
+        note=f"validation is {share:.1%} of the present run's time",
+    )  # fmt: skip
+    return [step, validation, run]
+
+
+def precision() -> str:
+    """What this processor multiplies itself."""
+    return "bf16" if has_bfloat16("cpu") else "fp32"
 
 
 class Prompted(NetworkMethod):
@@ -99,12 +111,15 @@ def pretraining(repeats: int) -> Row:
     config, ways = mini2.Mini2Config(), []
     geometry = sams.MINIS[config.geometry]
     for levers in (False, True):
-        train = config.train.model_copy(update={"attention": "folded"} if levers else {})
+        update = {"precision": precision()} | ({"attention": "folded"} if levers else {})
+        train = config.train.model_copy(update=update)
         window = WindowSettings(field=geometry.field, size=geometry.image_size)
         method = Prompted(mini2.untrained(config), window, train, config.augment, device="cpu")
         ways.append(steps_of(method, [tissue(0), tissue(1)], levers))
     torch.manual_seed(0)
-    return compare("mini2, pre-training: step of 8 crops", *ways, repeats, goal=2.0)
+    return compare(
+        "mini2, pre-training: step of 8 crops", *ways, repeats, goal=2.0, counted=True, precision=precision()
+    )
 
 
 def measure(quick: bool) -> list[Row]:

@@ -1,4 +1,4 @@
-"""Which code a run is made of: its own modules and all that they import of these two packages, and one hash of them."""
+"""Which code a run is made of: its own modules and all that they import of these packages, and one hash of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-PACKAGES = ("allinsam_core", "study")
+PACKAGES = ("allinsam_core", "study", "benchmarks")
 ROOT = Path(__file__).resolve().parents[1]
 Read = Callable[[str], bytes | None]
 """The content of a file by its path from the root, None where there is none."""

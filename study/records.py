@@ -24,7 +24,7 @@ from allinsam_core import __version__
 from allinsam_core.atomic import replacing
 from allinsam_core.data.case import Case
 from allinsam_core.data.errors import PlainError
-from study.code import code_hash, notebook_hash
+from study.code import PACKAGES, code_hash, notebook_hash
 from study.root import resolved
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def commit() -> str:
         return done.stdout.strip()
 
     try:
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", "allinsam_core", "study", "notebooks")
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", *PACKAGES, "notebooks")
         return git("rev-parse", "HEAD") + ("+changes" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return f"allinsam {__version__} (not a git checkout)"

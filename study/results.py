@@ -35,6 +35,7 @@ METHOD_NAMES = {
     "xie": "Xie et al., self-supervised",
     "resunet": "Xie et al., no pretext",
     "finetuned": "mini-SAM, trained whole",
+    "allinsam_scrambled": "All-in-SAM, tokens scrambled as released",
     "scratch": "the same network from random weights",
     "zeroshot": "mini-SAM, no MoNuSeg training",
     "otsu": "Stain deconvolution + Otsu",

@@ -159,7 +159,7 @@ def _ranks_of_values(prob: np.ndarray, truth: np.ndarray) -> _Ranks:
     bits: np.ndarray = prob.ravel().view(np.uint32 if prob.dtype == np.float32 else np.uint64)
     keys = (bits << 1) | truth.ravel()
     keys.sort()
-    place = np.flatnonzero(keys & 1)
+    place = np.flatnonzero((keys & 1).astype(bool))
     values = keys[place]
     order = np.flatnonzero(np.append(True, values[1:] != values[:-1])[: len(values)])  # positives of lower values
     first, values = place[order], values[order]
@@ -184,4 +184,4 @@ def _best_f1(ranks: _Ranks) -> float:
     upto = np.cumsum(ranks.positives)
     hits = upto[-1] - upto + ranks.positives
     predicted = hits + (ranks.negatives - ranks.below)
-    return float(np.max(2 * hits / (predicted + upto[-1])))
+    return 2 * float(np.max(hits / (predicted + upto[-1])))
