@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
+import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import nn
 
@@ -23,6 +24,7 @@ from allinsam_core.learning.adapter import AdaptedSam, Placement
 from allinsam_core.learning.infer import maps
 from allinsam_core.learning.instances import MAPS
 from allinsam_core.learning.method import WindowSettings
+from allinsam_core.settings import sentence_of
 
 Base = Literal["mini", "mini2", "vit_b", "vit_l", "vit_h"]
 
@@ -94,6 +96,17 @@ class Model:
         return field_at(spacing, self.about.window.field, self.about.spacing)
 
 
+def check_device(device: torch.device | str) -> None:
+    """Raises ValueError where torch cannot compute on a device."""
+    try:
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise ValueError(
+            f"device {str(device)!r} is not on this machine, or torch was not built for it; expected cpu, cuda or mps, "
+            "and `allinsam doctor` says which are here"
+        ) from None
+
+
 def base_sam(base: str, weights: Path | str | None = None) -> sams.Sam:
     """The SAM of that name. weights: its checkpoint; mini-SAM has its own. Raises ValueError where one is missing."""
     if weights is not None:
@@ -133,16 +146,16 @@ def describe(path: Path) -> Description:
     try:
         return Description.model_validate(checkpoint.note(path))
     except ValidationError as error:
-        fault = error.errors()[0]
-        raise ValueError(f"{path}: no model file of `allinsam train`: {fault['loc']}: {fault['msg']}") from error
+        raise ValueError(f"{path}: no model file of `allinsam train`: {sentence_of(error)}") from error
 
 
 def load(source: Path | str = "mini", weights: Path | str | None = None, device: str = "cpu") -> Model:
     """A model ready for `segment`. source: a model file, or "mini" or "mini2": a shipped SAM, promptless, not adapted.
 
     weights: checkpoint of the SAM that the model stands on, unless that is mini-SAM. Raises ValueError where the file
-    is damaged, or where those are not the weights that it was trained on.
+    is damaged, where those are not the weights that it was trained on, or where there is no such device.
     """
+    check_device(device)
     if str(source) in sams.SHIPPED:
         return zero_shot(base_sam(str(source), weights), cast(Base, str(source)), device=device)
     path = Path(source)

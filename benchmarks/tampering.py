@@ -94,6 +94,7 @@ CHANGES: dict[str, Change] = {
     "other test images": entry(lambda r: r["data"]["test"].update(images=2)),
     "an edited code hash": entry(lambda r: r.update(code="0" * 64)),
     "checksums taken out": entry(lambda r: (r.pop("sha256"), r.pop("files"))),
+    "a checksum emptied": entry(lambda r: r.update(sha256="", fit_seconds=0.1)),
     "a record cut short": bytes_of_record(lambda content: content[: len(content) // 2]),
     "a record that is not UTF-8": bytes_of_record(lambda content: content.replace(b"otsu", b"ots\xff", 1)),
     "another folder's name": renamed,

@@ -74,7 +74,7 @@ class Run(Settings):
 
     profile: Name
     method: Name
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=2**32 - 1)  # what numpy and torch both take
     model: Model
     base_weights: str = ""  # sha256 of the weights the model stands on; "" where there are none
     window: WindowSettings = WindowSettings()

@@ -67,14 +67,14 @@ def read(folder: Path) -> FinishedRun:
     """One finished run. Raises RecordError, naming the run and the way out, where anything does not belong together."""
     record = records.read(folder / records.FILE)
     records.check_files(record, folder)
-    config = record["config"]
+    config, file = record["config"], folder / records.FILE
     if (expected := records.hash_of(config)) != record["config_hash"]:
         raise RecordError(
-            f"{folder}: config_hash is {record['config_hash']}, expected {expected} of its configuration; {WAY_OUT}"
+            f"{file}: config_hash is {record['config_hash']}, expected {expected} of its configuration; {WAY_OUT}"
         )
     if not folder.name == record["run_id"] == records.run_id(config):
         raise RecordError(
-            f"{folder}: run_id is {record['run_id']}, expected {records.run_id(config)} of its configuration, "
+            f"{file}: run_id is {record['run_id']}, expected {records.run_id(config)} of its configuration, "
             f"and the folder of that name; {WAY_OUT}"
         )
     try:

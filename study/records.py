@@ -243,9 +243,9 @@ def read(path: Path) -> dict[str, Any]:
         record = json.loads(path.read_bytes().decode("utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise RecordError(f"{path}: not a readable run record ({error}); {WAY_OUT}") from None
-    if not isinstance(record, dict) or "config_hash" not in record:
-        raise RecordError(f"{path}: holds no run record (no config_hash); {WAY_OUT}")
-    if record.get("sha256", "") not in ("", content_checksum(record)):
+    if not (isinstance(record, dict) and "config_hash" in record and isinstance(record.get("config", {}), dict)):
+        raise RecordError(f"{path}: holds no run record (no config_hash, or no config); {WAY_OUT}")
+    if "sha256" in record and record["sha256"] != content_checksum(record):
         raise RecordError(f"{path}: was changed after it was written (its sha256 is another); {WAY_OUT}")
     return record
 

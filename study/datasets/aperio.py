@@ -116,7 +116,7 @@ def lie_around(polygons: Sequence[np.ndarray]) -> np.ndarray:
     areas = np.array([enclosed_area(polygon) for polygon in polygons])
     around = np.zeros(len(polygons), dtype=bool)
     for index in np.argsort(-areas)[:1000]:
-        inside = (sides >= sides[index]).all(axis=1) & (8 * areas <= areas[index])
+        inside = (sides >= sides[index]).all(axis=1) & (8 * areas <= areas[index]) & (areas > 0)
         if inside.any():
             centres = (sides[inside, :2] - sides[inside, 2:]) / 2
             inside[inside] = points_in_poly(centres, polygons[index])

@@ -135,8 +135,8 @@ def lacks(name: str) -> Iterator[Lack]:
     from study import grid
     from study.root import data_root
 
+    profiles = [grid.profile(each) for each in (name, f"molecular/{name}") if each == name or each in grid.names()]
     try:
-        profiles = [grid.profile(each) for each in (name, f"molecular/{name}") if each == name or each in grid.names()]
         runs = [run for profile in profiles for run in profile.grid()]
     except (DataError, FileNotFoundError) as error:
         yield Lack("a checkpoint", str(error))

@@ -1,7 +1,8 @@
 """A laboratory's annotated images as a folder.
 
     DATA/slide1_a.png  slide1_a.geojson     an image and its annotation, by name
-    DATA/slide2_b.tif  slide2_b_labels.tif  or a label image: one value a nucleus, 0 = background
+    DATA/slide2_b.tif  slide2_b_labels.tif  or a label image: one value a nucleus, 0 = background (or a mask, by its
+                                            connected parts)
     DATA/coco.json                          or one COCO file that names the images
 
 Images may also lie in DATA/images, annotations in DATA/annotations and label images in DATA/labels. Annotations are
@@ -14,6 +15,7 @@ an annotation without objects says that there are none. An image without annotat
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,7 +29,8 @@ from allinsam_core.annotation.predict import BoxAnnotator, BoxMask, default_fiel
 from allinsam_core.annotation.sam import Sam
 from allinsam_core.atomic import replacing, set_aside
 from allinsam_core.data.case import Case
-from study.datasets.image import read_array, read_rgb
+from study.datasets.image import read_rgb
+from study.tools import kinds, maps
 from study.tools.formats import read_boxes
 from study.tools.formats.areas import is_box
 from study.tools.formats.entries import Boxes
@@ -140,15 +143,16 @@ class Reader:
     def _labels(self, pair: Pair, pixels: np.ndarray) -> tuple[np.ndarray, dict[int, str]]:
         path = pair.annotation
         assert path is not None  # noqa: S101
-        values = read_array(path)
+        values = maps.read(path)
         if values.shape != pixels.shape[:2] or values.dtype.kind not in "iub":
             raise ValueError(
                 f"{path}: {values.dtype} of shape {values.shape}, expected one whole number per pixel of "
                 f"{pixels.shape[:2]}, as the image"
             )
-        present = np.unique(values[values > 0])
         table = path.parent / f"{pair.image.stem}.csv"
         named = _class_table(table) if table.is_file() else {}
+        values = values if named else _nuclei(values, path)
+        present = np.unique(values[values > 0])
         if named and (missing := [v for v in present.tolist() if v not in named]):
             raise ValueError(f"{table}: no class for label {missing[0]} of {path.name}; expected one for each")
         return np.searchsorted(present, values, side="right") * (values > 0), {
@@ -203,6 +207,24 @@ def _recall(file: Path, count: int) -> list[BoxMask] | None:
         set_aside(file, error, "its masks are made anew")
         return None
     return masks
+
+
+def _nuclei(values: np.ndarray, path: Path) -> np.ndarray:
+    """(H, W) labels of a label image, or of the connected parts of a mask, with a warning. Raises ValueError for a map
+    of another kind (`kinds`), from which nuclei cannot be told."""
+    finding = kinds.recognise(values, path)
+    if finding.kind == "labels":
+        return values
+    if "binary" in finding.possible:
+        labels = maps.as_instances(values, "binary", path)
+        if (count := labels.max(initial=0)) > 1:
+            warnings.warn(f"{path}: a mask, its {count} connected parts are taken as nuclei", stacklevel=2)
+        return labels
+    likely = kinds.NAMES[finding.kind] if finding.kind else "no label image"
+    raise ValueError(
+        f"{path}: {finding.seen}: looks like {likely}, expected a label image, one value a nucleus and 0 between them; "
+        "where it is one, a table beside it with the columns label and class says so"
+    )
 
 
 def _painted(mask: np.ndarray) -> BoxMask:

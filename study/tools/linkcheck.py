@@ -45,7 +45,7 @@ class Page(HTMLParser):
 
     def __post_init__(self) -> None:
         super().__init__(convert_charrefs=True)
-        self.feed(self.path.read_text(encoding="utf-8"))
+        self.feed(self.path.read_text(encoding="utf-8", errors="replace"))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         values = {name: value or "" for name, value in attrs}
@@ -96,15 +96,25 @@ def check(root: Path, max_page_bytes: int = MAX_PAGE_BYTES) -> list[str]:
 
 
 def _page_problems(page: Page, pages: dict[Path, Page], root: Path, max_page_bytes: int) -> Iterator[str]:
+    if "\ufffd" in "".join(page.text):
+        yield "is not in UTF-8"
     for link in page.links:
-        if problem := _dead(link, page, pages, root):
+        try:
+            problem = _dead(link, page, pages, root)
+        except ValueError as error:
+            problem = f"link to {link!r}, which is no address ({error})"
+        if problem:
             yield problem
     weight = page.path.stat().st_size
     for url in dict.fromkeys(page.loads):
-        if _is_external(url):
+        try:
+            external, target = _is_external(url), _target(url, page.path, root)
+        except ValueError as error:
+            yield f"loads {url!r}, which is no address ({error})"
+            continue
+        if external:
             yield f"loads {url} from elsewhere"
         elif not url.startswith("data:"):
-            target = _target(url, page.path, root)
             if target.is_file():
                 weight += target.stat().st_size
             else:

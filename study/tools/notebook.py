@@ -10,8 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any
 
+import nbformat
 import papermill
 import typer
+from jupyter_client.kernelspec import NoSuchKernel, get_kernel_spec
 from papermill.exceptions import PapermillException
 from traitlets.config import Config
 
@@ -26,6 +28,10 @@ class UndeclaredParameter(PlainError):
     """The notebook has no such parameter."""
 
 
+class UnfitNotebook(PlainError):
+    """There is no such notebook, or it cannot be run here."""
+
+
 class CellFailed(PlainError):
     """A cell of the notebook ended in an error."""
 
@@ -34,15 +40,13 @@ def run(notebook: Path, output: Path, parameters: dict[str, Any]) -> Path:
     """Execute `notebook` with `parameters` into `output`, which appears only when all cells ran.
 
     A failed run leaves `<output>.failed.ipynb`, with the error in place, and raises papermill's error.
-    Raises UndeclaredParameter, before anything runs, for a name the notebook's parameters cell lacks.
+    Raises UnfitNotebook or UndeclaredParameter, before anything runs, for a name the notebook's parameters cell lacks.
     """
-    if not notebook.is_file():
-        raise UndeclaredParameter(f"{notebook}: no such notebook; name one of {notebook.parent}")
-    declared = papermill.inspect_notebook(str(notebook))
+    declared = _declared(notebook)
     unknown = sorted(set(parameters) - set(declared))
     if unknown:
         raise UndeclaredParameter(
-            f"{notebook}: has no parameter {', '.join(unknown)}; it declares {', '.join(declared) or 'none'}"
+            f"{notebook}: has no parameter {', '.join(unknown)}; it declares {', '.join(sorted(declared)) or 'none'}"
         )
     output.parent.mkdir(parents=True, exist_ok=True)
     unfinished = output.with_suffix(".failed.ipynb")
@@ -59,6 +63,26 @@ def run(notebook: Path, output: Path, parameters: dict[str, Any]) -> Path:
         )
     os.replace(unfinished, output)
     return output
+
+
+def _declared(notebook: Path) -> set[str]:
+    """The parameters of a notebook that can be run here."""
+    if not notebook.is_file():
+        raise UnfitNotebook(f"{notebook}: no such notebook; name one of {notebook.parent}")
+    try:
+        content = nbformat.read(notebook, as_version=4)
+        nbformat.validate(content)
+        get_kernel_spec(content.metadata.kernelspec.name)
+        return set(papermill.inspect_notebook(str(notebook)))
+    except NoSuchKernel as error:
+        raise UnfitNotebook(
+            f"{notebook}: kernel {error.name!r} is not installed; choose python3 in JupyterLab"
+        ) from error
+    except Exception as error:  # of many types
+        found = str(error).strip().partition("\n")[0]
+        raise UnfitNotebook(
+            f"{notebook}: not a notebook that can be run ({found}); save it again in JupyterLab"
+        ) from error
 
 
 def _private(folder: Path) -> Config:
@@ -100,7 +124,7 @@ def pages_command(
     names: list[str],
     notebooks: Annotated[Path, typer.Option(help="Where NAME.ipynb is.")] = Path("notebooks"),
     out: Annotated[Path, typer.Option(help="Where the executed ones go.")] = Path("book/runs"),
-    jobs: Annotated[int, typer.Option(help="How many at a time.")] = 2,
+    jobs: Annotated[int, typer.Option(min=1, help="How many at a time.")] = 2,
 ) -> None:
     """Execute the notebooks that are pages of the book, several at a time, as they are."""
 
@@ -108,7 +132,7 @@ def pages_command(
         started = time.monotonic()
         try:
             run(notebooks / f"{name}.ipynb", out / f"{name}.ipynb", {})
-        except (OSError, PapermillException) as error:
+        except (OSError, UnfitNotebook, PapermillException) as error:
             return f"{notebooks / name}.ipynb: {error}"
         typer.echo(f"{name}: {time.monotonic() - started:.0f} s")
         return None

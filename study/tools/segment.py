@@ -19,7 +19,7 @@ import typer
 
 from allinsam_core import nuclei as nuclei_of
 from allinsam_core.atomic import replacing
-from allinsam_core.model import Model, load
+from allinsam_core.model import Model, check_device, load
 from study.datasets.image import read_rgb
 from study.tools import notices, segment_slide
 from study.tools.annotate import overlay
@@ -52,6 +52,7 @@ def segment(
 ) -> None:
     """Find all nuclei of an image or a whole slide: label image, GeoJSON, table and a picture or quality page."""
     try:
+        check_device(device)
         further = [name.strip() for name in also.split(",") if name.strip()]
         if unknown := [name for name in further if name not in segment_slide.FORMATS]:
             raise ValueError(f"--also {unknown[0]}: expected some of {', '.join(segment_slide.FORMATS)}")

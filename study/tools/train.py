@@ -25,6 +25,7 @@ from study.tools.compare import Comparison, compare
 from study.tools.errors import sentence
 from study.tools.lock import alone
 
+RADII = 0.5, 50.0  # µm, of anything that may be a nucleus
 TIMED = 3  # steps whose time is measured before the rest is foretold
 
 
@@ -43,7 +44,7 @@ def train(
         bool, typer.Option("--mocl", help="Corrective learning, for labels that are known to err.")
     ] = False,
     licence: Annotated[str, typer.Option(help="Licence of the images, kept in the model file.")] = "",
-    seed: Annotated[int, typer.Option(help="Of split, initial weights and crops.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of split, initial weights and crops.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
 ) -> None:
     """Train All-in-SAM on your own annotated images; killed, the same call goes on where it stopped."""
@@ -98,6 +99,12 @@ class Request:
 
 def run(asked: Request, tell: Callable[[str], None]) -> models.Model:
     """What `train` does; tell: takes every line worth reading. Raises ValueError or OSError that says what to do."""
+    if asked.out.is_dir():
+        raise ValueError(f"{asked.out}: is a folder, expected the model file to write, for instance mine.safetensors")
+    if asked.radius is not None and not RADII[0] <= asked.radius <= RADII[1]:
+        raise ValueError(f"--radius: {asked.radius:g} µm, expected that of a nucleus, {RADII[0]:g} to {RADII[1]:g} µm")
+    if asked.device != "auto":
+        models.check_device(asked.device)
     with alone(asked.out):
         sam = models.base_sam(asked.base, asked.checkpoint)
         cases, said = read(asked, sam)
@@ -166,9 +173,8 @@ def _of_classes(cases: list[Case], asked: Request) -> list[Case]:
     shown = folder.class_images(cases)
     wanted = [name.strip() for name in asked.classes.split(",") if name.strip()] or list(shown)
     if unknown := [name for name in wanted if name not in shown]:
-        raise ValueError(
-            f"{asked.data}: no nucleus of class {unknown[0]!r}; the classes are {', '.join(sorted(shown))}"
-        )
+        known = f"the classes are {', '.join(sorted(shown))}" if shown else "the annotations name no classes"
+        raise ValueError(f"{asked.data}: no nucleus of class {unknown[0]!r}; {known}")
     if alone := [name for name in wanted if len(shown[name]) < 2]:
         raise ValueError(
             f"{asked.data}: class {alone[0]!r} is in one image only ({shown[alone[0]][0]}), expected two or more, one "

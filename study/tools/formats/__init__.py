@@ -46,12 +46,25 @@ def read_boxes(path: Path | str, shape: tuple[int, int] | None = None, image: st
     if size > MAX_BYTES:
         raise ValueError(f"{path}: {size:,} bytes, expected at most {MAX_BYTES:,}; split the file by image")
     found = _read(path, shape, image)
-    if len(found) and found.xyxy.min() >= 0 and found.xyxy.max() <= 1 and (found.xyxy % 1).any():
+    _refuse_other_units(found.xyxy, path)
+    return found if shape is None else _inside(found, path, shape)
+
+
+def _refuse_other_units(xyxy: np.ndarray, path: Path) -> None:
+    """Raises ValueError for boxes (N, 4), XYXY, of which none can be pixels."""
+    if not (xyxy % 1).any():
+        return
+    if xyxy.min() >= 0 and xyxy.max() <= 1:
         raise ValueError(
             f"{path}: all sides lie between 0 and 1: fractions of the image, expected pixels; multiply x by its width "
             "and y by its height"
         )
-    return found if shape is None else _inside(found, path, shape)
+    extent = xyxy[:, 2:] - xyxy[:, :2]
+    if ((extent > 0) & (extent < 1)).any(axis=1).all():
+        raise ValueError(
+            f"{path}: every box is narrower than a pixel, expected pixels; is it another unit, or a point that parts "
+            "thousands?"
+        )
 
 
 def _read(path: Path, shape: tuple[int, int] | None, image: str | None) -> Boxes:

@@ -58,3 +58,11 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "sam_vit_b_01ec64.pth").write_bytes(b"half")
     assert doctor.checkpoint("sam-vit-b").startswith("DAMAGED: ")
+
+
+def test_a_damaged_profile_is_no_missing_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text("a:\n\t- b")
+    done = CliRunner().invoke(cli.app, ["doctor", "--profile", str(tmp_path / "own.yaml")])
+    assert done.exit_code == 2
+    assert "own.yaml, line 2: not valid YAML" in done.output
+    assert "checkpoint: " not in done.output

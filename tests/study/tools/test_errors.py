@@ -90,6 +90,11 @@ COMMANDS = [
     (["run", "--method", "otsu", "--fraction", "0", "--device", "gpux"], "device 'gpux' is not on this machine"),
     (["noise", "--profile", "smokey"], "there is no profile 'noise/smokey'; did you mean 'noise/smoke'?"),
     (["notebook", "run", "nowhere.ipynb", "out.ipynb"], "nowhere.ipynb: no such notebook"),
+    (["segment", "image.tif", "--out", "out", "--device", "tpu"], "device 'tpu' is not on this machine"),
+    (["segment", "image.tif", "--out", "out", "--device", "cuda:99"], "device 'cuda:99' is not on this machine"),
+    (["segment", "image.tif", "--out", "out", "--device", "auto"], "device 'auto' is not on this machine"),
+    (["segment", "image.tif", "--out", "out", "--device", "meta"], "device 'meta' is not on this machine"),
+    (["train", "data", "--out", "m.safetensors", "--device", "tpu"], "device 'tpu' is not on this machine"),
     (["notebook", "run", "{root}/notebooks/table3.ipynb", "out.ipynb", "-p", "profil=x"], "has no parameter profil"),
 ]
 
@@ -106,6 +111,36 @@ def test_no_traceback_at_a_users_door(
     assert expected in done.output
     assert "Traceback" not in done.output
     assert len(done.output.strip().splitlines()) == 1
+
+
+NOTEBOOK = {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": []}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "not a notebook that can be run"),
+        (b"\xff\xfe", "not a notebook that can be run ('utf-8' codec"),
+        (b"[]", "not a notebook that can be run"),
+        (json.dumps({"nbformat": 3, "worksheets": []}).encode(), "not a notebook that can be run"),
+        (json.dumps(NOTEBOOK).encode(), "not a notebook that can be run"),
+        (json.dumps({**NOTEBOOK, "cells": [{"cell_type": "strange"}]}).encode(), "not a notebook that can be run"),
+        (
+            json.dumps({**NOTEBOOK, "metadata": {"kernelspec": {"name": "julia-9", "display_name": "J"}}}).encode(),
+            "kernel 'julia-9' is not installed",
+        ),
+    ],
+)
+def test_a_file_that_is_no_notebook_is_named(content: bytes, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "n.ipynb"
+    path.write_bytes(content)
+    done = CliRunner().invoke(notebook.app, ["run", str(path), str(tmp_path / "out.ipynb")])
+    assert done.exit_code == 2
+    assert done.output.startswith(f"error: {path}: {said}")
+    assert len(done.output.strip().splitlines()) == 1
+    done = CliRunner().invoke(notebook.app, ["pages", "n", "--notebooks", str(tmp_path), "--out", str(tmp_path / "o")])
+    assert done.exit_code == 1
+    assert f"{path}: {said}" in done.output
 
 
 def test_a_wrong_split_is_a_wrong_option() -> None:

@@ -220,3 +220,10 @@ def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"rows\.csv") as caught, replacing(tmp_path / "rows.csv"):
         raise OSError(errno.ENOSPC, "No space left on device")  # as a write says it, without a name
     assert sentence(caught.value).startswith(f"{tmp_path}/rows.csv: no space left on device; free space")
+
+
+@pytest.mark.parametrize("seed", [19 * 10**9 + 4571, 19 * 10**9 + 4710])
+def test_a_record_without_its_checksum_is_refused_by_file(seed: int, tmp_path: Path) -> None:
+    result, said, path = fuzz.outcome(fuzz.READERS["run record"], seed, tmp_path)
+    assert result == "refused", said
+    assert json.loads(path.read_bytes())["sha256"] == ""

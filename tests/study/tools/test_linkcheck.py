@@ -43,6 +43,9 @@ def test_a_sound_site_has_no_problem(site: Path) -> None:
         ('<link rel="preconnect" href="https://fonts.example.org">', "from elsewhere"),
         ("<style>@import 'https://fonts.example.org/f.css';</style>", "from elsewhere"),
         ('<p style="background: url(https://example.org/a.png)">x</p>', "from elsewhere"),
+        ('<a href="//[::x">x</a>', "link to '//[::x', which is no address"),
+        ('<a href="b%00.html">x</a>', "which is no address"),
+        ('<img src="//[::x" alt="x">', "loads '//[::x', which is no address"),
         ("<pre>Traceback (most recent call last):</pre>", "traceback"),
     ],
 )
@@ -51,6 +54,11 @@ def test_each_planted_fault_is_found_and_named(site: Path, html: str, message: s
     assert len(problems) == 1
     assert message in problems[0]
     assert problems[0].startswith("index.html: ")
+
+
+def test_a_page_in_another_encoding_is_named(site: Path) -> None:
+    (site / "sub" / "b.html").write_bytes('<p id="x">Größe</p>'.encode("latin-1"))
+    assert check(site) == ["sub/b.html: is not in UTF-8"]
 
 
 def test_words_in_a_script_are_not_page_text(site: Path) -> None:

@@ -192,6 +192,54 @@ def test_every_kind_of_annotation_is_read(tmp_path: Path, kind: str) -> None:
     assert asked[0] == pytest.approx(np.clip(expected, 0, 96), abs=1e-3)
 
 
+@pytest.mark.parametrize("value", [1, 128, 255])
+def test_a_mask_is_no_label_image_of_one_nucleus(tmp_path: Path, value: int) -> None:
+    write_image(tmp_path / "s.tif", nuclei(3))
+    imageio.imwrite(tmp_path / "s_labels.png", ((nuclei(3) > 0) * value).astype(np.uint8))
+    with pytest.warns(UserWarning, match=r"s_labels\.png: a mask, its 4 connected parts are taken as nuclei"):
+        case = reader(tmp_path).case(folder.pairs(tmp_path)[0])
+    assert sorted(np.unique(case.instances, return_counts=True)[1]) == sorted(
+        np.unique(nuclei(3), return_counts=True)[1]
+    )
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda labels: 1 + labels % 2 * (labels > 0), "and none that is 0"),
+        (lambda labels: np.where(labels > 0, 1 + np.indices(labels.shape)[0] // 2 % 2, 0), "like a class map"),
+        (lambda labels: (labels > 0) * 200 + np.indices(labels.shape).sum(0) // 4, "like a probability map"),
+    ],
+)
+def test_a_map_that_does_not_tell_nuclei_apart_is_refused(tmp_path: Path, spoil: object, said: str) -> None:
+    write_image(tmp_path / "s.tif", nuclei(3))
+    imageio.imwrite(tmp_path / "s_labels.png", spoil(nuclei(3)).astype(np.uint8))  # type: ignore[operator]
+    with pytest.raises(ValueError, match=rf"s_labels\.png: .*{said}.*expected a label image") as caught:
+        reader(tmp_path).case(folder.pairs(tmp_path)[0])
+    assert "\n" not in str(caught.value)
+    values = np.unique(imageio.imread(tmp_path / "s_labels.png"))
+    (tmp_path / "s.csv").write_text("label,class\n" + "".join(f"{v},a\n" for v in values))
+    assert reader(tmp_path).case(folder.pairs(tmp_path)[0]).instances.any()  # said to be labels
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--radius", "nan"), "--radius: nan µm, expected that of a nucleus"),
+        (("--radius", -3), "--radius: -3 µm, expected that of a nucleus"),
+        (("--radius", 2500), "--radius: 2500 µm, expected that of a nucleus"),
+        (("--seed", -1), "Invalid value for '--seed'"),
+        (("--seed", 10**30), "Invalid value for '--seed'"),
+        (("--out", "."), ".: is a folder, expected the model file"),
+    ],
+)
+def test_an_option_out_of_its_range_is_named(data: Path, tmp_path: Path, options: tuple, said: str) -> None:
+    code, told = call(data, "--out", tmp_path / "m.safetensors", "--steps", 1, *options)
+    assert code == 2
+    assert said in told
+    assert not (tmp_path / "m.safetensors.work").exists()
+
+
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [

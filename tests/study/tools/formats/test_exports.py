@@ -112,6 +112,14 @@ def test_a_long_nucleus_is_no_region_for_its_neighbours(tmp_path: Path) -> None:
     assert len(boxes(path)) == 4
 
 
+def test_an_outline_without_area_is_no_region_and_makes_none(tmp_path: Path) -> None:
+    crossed, sliver = thing(A, "annotation"), thing(A, "annotation")
+    crossed["geometry"]["coordinates"] = [[[20, 20], [40, 45], [40, 20], [20, 45], [20, 20]]]  # its halves cancel
+    sliver["geometry"]["coordinates"] = [[[30, 30], [31, 31], [30, 30], [30, 30]]]
+    assert boxes(geojson(tmp_path, crossed)) == [A]
+    assert boxes(geojson(tmp_path, thing(A, "annotation"), sliver)) == [A, [30, 30, 31, 31]]
+
+
 def test_nothing_but_regions_is_an_error(tmp_path: Path) -> None:
     path = geojson(tmp_path, thing([-1, -1, 301, 201], "annotation"))
     with pytest.raises(
@@ -312,6 +320,14 @@ def test_fractions_of_the_image_are_no_pixels(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="all sides lie between 0 and 1: fractions of the image, expected pixels"):
         read_boxes(table(tmp_path, "x0,y0,x1,y1\n0.1,0.1,0.2,0.2\n0.5,0.5,1,1\n"))
     assert boxes(table(tmp_path, "x0,y0,x1,y1\n0,0,1,1\n")) == [[0, 0, 1, 1]]  # the first pixel
+
+
+@pytest.mark.parametrize("unit", ["1.020,1.100,1.045,1.130", "-0.1,0.2,0.4,0.5", "0.1,0.1,0.2,1.001"])
+def test_boxes_narrower_than_a_pixel_are_of_another_unit(tmp_path: Path, unit: str) -> None:
+    with pytest.raises(ValueError, match=r"b\.csv: every box is narrower than a pixel, expected pixels"):
+        read_boxes(table(tmp_path, f"x0,y0,x1,y1\n{unit}\n"))
+    path = table(tmp_path, f"x0,y0,x1,y1\n{unit}\n20.5,20,40,45\n")
+    assert boxes(path)[1] == [20.5, 20, 40, 45]  # one small box is none of our business
 
 
 # ImageJ
