@@ -3,8 +3,9 @@
     python -m benchmarks [--quick] [--only commands,pixels,…] [--results FOLDER]
 
 A measurement is a ratio: the former way against the present one, in turns, medians, with the difference of their
-results. Processor seconds are compared, so that other work on the machine does not count; seconds on the clock stand
-beside them. Each is written as a record, results/benchmarks/NAME/run.json, as soon as its group is done; `allinsam
+results. Processor seconds are compared, so that waiting for other work on the machine does not count; seconds on the
+clock stand beside them. Other work also empties caches: the record has the load, and a goal in seconds wants a quiet
+machine. Each is written as a record, results/benchmarks/NAME/run.json, as soon as its group is done; `allinsam
 results check` checks it. --quick: the cheap ones, once each, and no records: does the command work? The exit status is
 1 where two results differ by more than they may.
 """
@@ -12,6 +13,7 @@ results check` checks it. --quick: the cheap ones, once each, and no records: do
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -54,7 +56,7 @@ def measured(group: str, quick: bool, results: Path | None) -> bool:
             device = "cuda" if group == "gpu" and row.now is not None else "cpu"
             record = records.make(
                 row.key, config, data={}, modules=code, watch=watch, device=device,
-                rates=rates, measured=row.measured,
+                rates=rates, load=os.getloadavg()[1], measured=row.measured,
             )  # fmt: skip
             records.save(record, results / "benchmarks" / row.key)
     return all(row.same for row in rows)

@@ -53,7 +53,9 @@ def processes(
     if out is None:
         apart, tolerance, of = float(runs[0][0][2] != runs[0][1][2]), 0.0, "1 if they say something else"
     else:
-        first, second = (tifffile.imread(next((out / way).glob("*_labels.tif"))) > 0 for way in ("former", "present"))
+        first, second = (
+            tifffile.imread(next((out / way).glob("*_instances.tif"))) > 0 for way in ("former", "present")
+        )
         apart, tolerance, of = (
             float((first != second).sum() / (first | second).sum()),
             0.001,

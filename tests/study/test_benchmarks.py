@@ -65,6 +65,7 @@ def test_each_row_is_a_record_that_is_checked(
     record = records.read(folders[0] / records.FILE)
     assert record["config"]["benchmark"] == "one, fast"
     assert (record["measured"]["ratio"], record["measured"]["reached"]) == (2.0, True)
+    assert record["load"] >= 0
     assert record["rates"].keys() == {"fp32", "bf16", "bytes"}
     path = folders[1] / records.FILE
     path.write_text(path.read_text().replace('"before": 1.0', '"before": 9.0'))

@@ -17,7 +17,7 @@ ENVIRONMENT = {"device_name": "a processor", "threads": 1, "libraries": {"torch"
 def write(results: Path, group: str, *rows: Row) -> None:
     for row in rows:
         config = {"benchmark": row.name, "group": group}
-        about = {"environment": ENVIRONMENT, "commit": "abc", "rates": RATES, "measured": row.measured}
+        about = {"environment": ENVIRONMENT, "commit": "abc", "rates": RATES, "load": 1.5, "measured": row.measured}
         with replacing(results / "benchmarks" / row.key / records.FILE) as path:
             records.write({"config_hash": records.hash_of(config), "config": config, **about}, path)
 
@@ -40,6 +40,7 @@ def test_goals_limits_and_levers(tmp_path: Path, run_page: Callable[..., Any]) -
     # 1e9 operations and 5e8 bytes at 1e9 of each a second: at least 1.5 s, so at most twice as fast as before
     assert page.rows("limits")[1] == ["encoder", "1.0", "0.50", "1.5 s", "2 s", "1.50×", "2.00×"]
     assert page.text("rest") == "step: slow (0.50×)"
+    assert page.text("load") == "1.5"
     assert page.text("validation") == "mini: whole run: validation is 3 %"
 
 
