@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+FULL = 2**16  # bytes of room below which a file that could not be written had none
 
 
 @contextmanager
@@ -29,6 +33,10 @@ def replacing(path: Path) -> Iterator[Path]:
     except OSError as error:
         if error.errno is not None and error.filename is None:  # as of a full disk
             error.filename = str(path)
+        raise
+    except Exception as error:
+        if shutil.disk_usage(path.parent).free < FULL:  # torch and others do not say that it is for this
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
         raise
     finally:
         unfinished.unlink(missing_ok=True)

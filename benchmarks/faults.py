@@ -119,7 +119,7 @@ def _fill(path: Path) -> None:
 
 
 def _line(name: str, fault: str, status: int, said: str, same: bool) -> dict[str, object]:
-    plain = status in (0, 1, 2) and not re.match(r"^(\w+\.)*\w*(Error|Exception|Trouble)\b", said)
+    plain = status in (0, 1, 2) and not re.search(r"^(\w+\.)*\w*(Error|Exception|Trouble)\b|fault of the program", said)
     return {"job": name, "fault": fault, "status": status, "said": said if status else "", "plain": plain, "same": same}
 
 

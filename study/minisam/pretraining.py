@@ -8,6 +8,7 @@ from typing import Any
 from allinsam_core.annotation import sam
 from allinsam_core.learning.train import History
 from study import records
+from study.methods import check_device
 from study.minisam import recipe as pretrain_run
 from study.root import data_root, dataset_folder, resolved
 
@@ -19,6 +20,7 @@ def execute(
 
     earlier: the record of the weights that ship; the phases it holds are not done again, but gone on from.
     """
+    check_device(device)
     folder = resolved(folder)
     root, watch = dataset_folder(data_root(), "dsb2018"), records.Stopwatch()
     start = None if earlier is None else _start(config, earlier)
@@ -48,6 +50,12 @@ def _start(config: pretrain_run.PretrainConfig, earlier: Path) -> pretrain_run.S
             f"{earlier}: no such file, expected a pre-training's record: results/mini_sam/pretraining/run.json"
         )
     record = records.read(earlier)
+    lacks = {"weights", "training", "fit_seconds", "peak_memory_bytes"} - record.keys()
+    if lacks or "phases" not in record["config"]:
+        raise ValueError(
+            f"{earlier}: a record without {', '.join(sorted(lacks)) or 'phases'}, expected a pre-training's: "
+            "results/mini_sam/pretraining/run.json"
+        )
     found = records.file_checksum(sam.SHIPPED["mini"])
     expected = record["weights"]["sha256"]
     if found != expected:

@@ -136,6 +136,7 @@ class VendorSlide(Slide):
     def __init__(self, path: Path) -> None:
         import openslide
 
+        _refuse_vast_tiles(path)
         try:
             self._slide = openslide.OpenSlide(str(path))
         except openslide.OpenSlideError as error:
@@ -161,6 +162,17 @@ class VendorSlide(Slide):
         region = self._slide.read_region((round(left * down), round(top * down)), level, (width, height))
         values = np.asarray(region)
         return np.where(values[..., 3:] == 0, 255, values[..., :3]).astype(np.uint8)  # no pixel there: white
+
+
+def _refuse_vast_tiles(path: Path) -> None:
+    """OpenSlide ends the whole process where a tile does not fit into memory, as one of damaged tags."""
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            tiles = [page.tilewidth * page.tilelength * page.samplesperpixel for page in tiff.pages if page.is_tiled]
+    except tifffile.TiffFileError:  # another format
+        return
+    if tiles and max(tiles) > LARGEST_CHUNK:
+        raise ValueError(f"{path}: a tile of {max(tiles):,} bytes, expected at most {LARGEST_CHUNK:,}; copy it again")
 
 
 class ArraySlide(Slide):

@@ -220,6 +220,13 @@ def test_a_further_phase_goes_on_from_the_weights_of_a_record(
 
     with pytest.raises(ValueError, match=r"lost\.json: no such file, expected a pre-training's record"):
         pretraining.execute(small_run, tmp_path / "third", "cpu", tmp_path / "lost.json")
+    records.write({"config_hash": "0", "config": {}}, tmp_path / "other.json")
+    with pytest.raises(
+        ValueError, match=r"other\.json: a record without .*training, weights, expected a pre-training's"
+    ):
+        pretraining.execute(small_run, tmp_path / "third", "cpu", tmp_path / "other.json")
+    with pytest.raises(ValueError, match="device 'tpu' is not on this machine"):
+        pretraining.execute(small_run, tmp_path / "third", "tpu")
     with pytest.raises(ValueError, match="expected the first of them"):
         pretraining.execute(first, tmp_path / "third", "cpu", earlier)
     weights.write_bytes(b"others")

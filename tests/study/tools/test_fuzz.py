@@ -13,6 +13,7 @@ import pathlib
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -186,6 +187,19 @@ def test_a_pyramid_with_damaged_tags_is_named(tmp_path: Path) -> None:
         open_slide(path)
 
 
+def test_a_tile_that_fits_into_no_memory_does_not_end_the_process(tmp_path: Path) -> None:
+    pytest.importorskip("openslide")
+    path = tmp_path / "a.tif"
+    data = bytearray(fuzz_corpus.slides()["generic.tif"])
+    path.write_bytes(data)
+    with tifffile.TiffFile(path) as tiff:
+        tag = tiff.pages.first.tags["TileWidth"]
+    data[tag.valueoffset : tag.valueoffset + 4] = (2**29 + 32).to_bytes(4, "little")
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"a\.tif: a tile of 51,539,610,624 bytes, expected at most"):
+        open_slide(path)
+
+
 def test_damaged_masks_of_boxes_are_set_aside(tmp_path: Path) -> None:
     path = tmp_path / "masks.npz"
     path.write_bytes(fuzz_corpus.caches()["masks.npz"])
@@ -214,6 +228,15 @@ def test_a_damaged_checkpoint_is_told_in_one_line(tmp_path: Path) -> None:
     torch.save({"model": pathlib.PurePosixPath("a")}, tmp_path / "last.ckpt")  # torch refuses it in many lines
     with pytest.warns(UserWarning, match=r"^[^\n]*last\.ckpt: damaged [^\n]*; training starts anew$"):
         assert train._recall(tmp_path / "last.ckpt") is None
+
+
+def test_a_full_disk_is_told_from_other_faults_of_a_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch.save says `basic_ios::clear: iostream error`, whatever was wrong."""
+    with pytest.raises(RuntimeError, match="iostream"), replacing(tmp_path / "last.ckpt"):
+        raise RuntimeError("iostream error")
+    monkeypatch.setattr("shutil.disk_usage", lambda place: SimpleNamespace(free=4096))
+    with pytest.raises(OSError, match=r"No space left on device: '.*last\.ckpt'"), replacing(tmp_path / "last.ckpt"):
+        raise RuntimeError("iostream error")
 
 
 def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
