@@ -69,5 +69,5 @@ function addFilter(box, heads, rows, long) {
   apply();
 }
 
-// What is folded is printed too.
-addEventListener("beforeprint", () => document.querySelectorAll("article details").forEach((each) => (each.open = true)));
+// What is folded is printed too, but for code.
+addEventListener("beforeprint", () => document.querySelectorAll("article details:not(.hide)").forEach((each) => (each.open = true)));
