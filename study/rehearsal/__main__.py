@@ -30,7 +30,7 @@ HOME = CHECKOUT / "work" / "rehearsal"
 PROFILE, STANDS_FOR = "rehearsal", "paper"
 # what profile `rehearsal` has beside `paper`: the two smaller SAMs
 BEFORE = ("allinsam data fetch sam-vit-b", "allinsam data fetch sam-vit-l")
-EVERY = 0.2  # seconds between two looks at the memory of a command
+EVERY = 1.0  # second between two looks at the memory of a command
 TABLES = ("table1", "table2", "table3")
 
 
