@@ -32,7 +32,7 @@ def _named(config: Mapping[str, Any], model: Mapping[str, Any], sha256: str) -> 
         return MINIS.get(name, "")
     if config.get("profile") == REHEARSED:
         return f"stand-in for SAM {META[name]}"
-    published = manifest.load().artefacts[f"sam-{name.replace('_', '-')}"].sha256
+    published = manifest.own().artefacts[f"sam-{name.replace('_', '-')}"].sha256
     if sha256 == published and not model.get("depth"):
         return f"SAM {META[name]}"
     return f"{META[name]}, {'other' if sha256 else 'random'} weights"

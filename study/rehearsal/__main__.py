@@ -22,7 +22,7 @@ from typing import Any
 import psutil
 
 from study import finished, grid, report
-from study.rehearsal import standins
+from study.rehearsal import memory, standins
 from study.root import CHECKOUT
 
 PAGE = CHECKOUT / "book" / "howto" / "published.md"
@@ -32,6 +32,7 @@ PROFILE, STANDS_FOR = "rehearsal", "paper"
 BEFORE = ("allinsam data fetch sam-vit-b", "allinsam data fetch sam-vit-l")
 EVERY = 1.0  # second between two looks at the memory of a command
 TABLES = ("table1", "table2", "table3")
+SIZES = ("allinsam-b", "allinsam-l", "allinsam")  # whose memory is checked against the plan
 
 
 class Mirror(SimpleHTTPRequestHandler):
@@ -149,6 +150,12 @@ def main() -> int:
         return 1
     os.environ.update({name: environ[name] for name in ("ALLINSAM_MANIFEST", "ALLINSAM_DATA", "ALLINSAM_CACHE")})
     wrong = trouble(HOME)
+    for checked in memory.check(PROFILE, SIZES):
+        print(checked, flush=True)
+        wrong += [] if checked.fits else [f"{checked}, expected within {memory.WITHIN}"]
+    seconds, work = (sum(step[name] for step in steps) for name in ("seconds", "processor_seconds"))
+    peak = max(step["peak_gib"] for step in steps)
+    print(f"{seconds:6.0f} s, {work:6.0f} s of processors, {peak:4.1f} GiB at most")
     print("\n".join(wrong) or f"rehearsed: {len(steps)} commands, all records and tables are below {HOME}")
     return 1 if wrong else 0
 

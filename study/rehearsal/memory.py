@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from allinsam_core.annotation.attention import recompute
 from allinsam_core.learning.losses import LOSSES
@@ -61,15 +62,19 @@ def step(run: RunConfig) -> int:
     build = plan.network_of(run.model)
     if build is None:
         raise ValueError(f"model {run.model.kind!r} has no network")
-    torch.nn.Conv2d(3, 4, 3)(torch.rand(1, 3, 16, 16)).mean().backward()  # what torch sets up at first use
+    _train(torch.nn.Conv2d(3, 1, 3, padding=1), run, 16)  # what torch loads at first use is not the run's
     before = peak_memory()
-    network = recompute(build(), run.train.activations == "recomputed").train()
-    shape = run.train.batch_size, 3, run.window.size, run.window.size
+    _train(recompute(build(), run.train.activations == "recomputed"), run, run.window.size)
+    return peak_memory() - before
+
+
+def _train(network: nn.Module, run: RunConfig, size: int) -> None:
+    """One step on a random image of `size` px."""
+    image = torch.rand(run.train.batch_size, 3, size, size)
     with torch.autocast("cpu", torch.bfloat16, enabled=run.train.precision == "bf16"):
-        logits = network(torch.rand(shape))[:, :1].float()
+        logits = network.train()(image)[:, :1].float()
     LOSSES[run.loss](logits, torch.zeros(logits.shape)).backward()
     optimizer_of(network, run.train).step()
-    return peak_memory() - before
 
 
 def check(profile: str, methods: Iterable[str]) -> Iterator[Checked]:
