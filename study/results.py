@@ -96,9 +96,10 @@ def collect(results: Path | str, profile: str, arm: str = "") -> pd.DataFrame:
 
     Columns are those of rows.csv, what tells the runs apart (method, label, fraction and seed, or what else the arm
     has), `run`, `simulated`, `fit s`, `sam` and `label_sam` (the SAM that the method stands on, and the one that made
-    its labels; "": none), `code` (the hash of the code it ran; None: unknown) and, of noisy labels, `label_dice`. Raises NotRun, saying what to run, when there is no finished run; RecordError
-    when a run is not as it was written, when two stand for the same cell and seed (one of them is of an earlier
-    configuration), and when runs to be compared were scored on different images.
+    its labels; "": none), `code` (the hash of the code it ran; None: unknown) and, of noisy labels, `label_dice`.
+    Raises NotRun, saying what to run, when there is no finished run; RecordError when a run is not as it was written,
+    when two stand for the same cell and seed (one of them is of an earlier configuration), and when runs to be compared
+    were scored on different images.
     """
     frames: list[pd.DataFrame] = []
     seen: dict[tuple[Any, ...], Path] = {}

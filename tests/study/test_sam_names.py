@@ -20,18 +20,18 @@ def config(name: str, sha256: str | None, **more: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(("name", "called"), [("vit_b", "SAM ViT-B"), ("vit_l", "SAM ViT-L"), ("vit_h", "SAM ViT-H")])
 def test_only_the_published_file_bears_the_name_of_metas_sam(name: str, called: str) -> None:
     assert sam_of(config(name, OFFICIAL[name])) == called
-    assert sam_of(config(name, "0" * 64)) == f"{called.removeprefix('SAM ')}, other weights"
+    assert sam_of(config(name, "f" * 64)) == f"{called.removeprefix('SAM ')}, other weights"
     assert sam_of(config(name, "")) == f"{called.removeprefix('SAM ')}, random weights"
     assert sam_of(config(name, OFFICIAL[name], profile="rehearsal")) == f"stand-in for {called}"
     assert sam_of(config("mini", OFFICIAL[name])) == "mini-SAM"
 
 
 def test_a_manifest_of_stand_ins_changes_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = manifest.own_path().read_text(encoding="utf-8").replace(str(OFFICIAL["vit_h"]), "0" * 64)
+    text = manifest.own_path().read_text(encoding="utf-8").replace(str(OFFICIAL["vit_h"]), "f" * 64)
     (tmp_path / manifest.FILE).write_text(text, encoding="utf-8")
     monkeypatch.setenv(manifest.VARIABLE, str(tmp_path / manifest.FILE))
-    assert manifest.load().artefacts["sam-vit-h"].sha256 == "0" * 64
-    assert sam_of(config("vit_h", "0" * 64)) == "ViT-H, other weights"
+    assert manifest.load().artefacts["sam-vit-h"].sha256 == "f" * 64
+    assert sam_of(config("vit_h", "f" * 64)) == "ViT-H, other weights"
     assert sam_of(config("vit_h", OFFICIAL["vit_h"])) == "SAM ViT-H"
 
 
