@@ -60,8 +60,9 @@ study-table1: $(STAMP) ## The molecular arm (Table 1), resumable: make study-tab
 	python -m study.tools.notebook run notebooks/molecular.ipynb $(WORK)/$(PROFILE)/molecular.ipynb -p profile=$(PROFILE) -p results=$(RESULTS) -p work=$(abspath $(WORK))
 
 tables: $(STAMP) ## Tables 1 to 3 of any profile's results, as notebooks in work/PROFILE: make tables PROFILE=paper
-	for table in table1 table2 table3; do \
-	  python -m study.tools.notebook run notebooks/$$table.ipynb $(WORK)/$(PROFILE)/$$table.ipynb -p profile=$(PROFILE) -p results=$(RESULTS) || exit; done
+	@missing=; for table in table1 table2 table3; do \
+	  python -m study.tools.notebook run notebooks/$$table.ipynb $(WORK)/$(PROFILE)/$$table.ipynb -p profile=$(PROFILE) -p results=$(RESULTS) || missing="$$missing $$table"; \
+	done; test -z "$$missing" || { echo "not made:$$missing"; exit 1; }
 
 rehearse: $(STAMP) $(NNUNET) $(BERT) ## The published setting with stand-ins, command by command, on a CPU; resumable
 	python -m study.rehearsal

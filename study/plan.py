@@ -66,7 +66,7 @@ def plan(profile: Profile, results: Path | str = "results") -> list[RunPlan]:
 
 def _planned(run: Run, done: set[str], results: Path | str) -> RunPlan:
     """One run; what `done` names was counted for a run before it."""
-    step, precision = _step(run), _precision(run)
+    step, precision = step_of(run), _precision(run)
     work = {"fp32": 0.0, "bf16": 0.0}
     for key, kind, flops in _pieces(run, step, precision):
         if key not in done:
@@ -139,7 +139,7 @@ def _precision(run: Run) -> str:
     return "bf16" if isinstance(run.model, NnUNetSettings) else run.train.precision
 
 
-def _step(run: Run) -> Footprint | None:
+def step_of(run: Run) -> Footprint | None:
     """The footprint of a training step of the run; None for methods without a network."""
     if network_of(run.model) is None:
         return None
@@ -282,7 +282,7 @@ def remedy(run: Run, card: dict[str, Any]) -> str:
     if isinstance(run.model, NnUNetSettings):
         return "model: {gpu_memory: …}, nnU-Net's own knob, below the card's"
     for words, update in tries:
-        step = _step(run.model_copy(update=update))
+        step = step_of(run.model_copy(update=update))
         if step is not None and step.memory <= room(card):
             return words
     return "a larger card"

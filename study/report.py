@@ -22,13 +22,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from IPython.display import HTML, Image
+from IPython.display import HTML, Image, display
 from matplotlib.figure import Figure
 from myst_nb import glue
 from PIL import Image as pillow
 from skimage.segmentation import find_boundaries
 
 from study.results import NotRun
+from study.sam_names import REHEARSED
 from study.stats import Interval
 
 REHEARSAL = "Rehearsal with stand-ins: numbers mean nothing."
@@ -101,6 +102,15 @@ def if_run(*keys: str) -> Iterator[None]:
             glue(key, _Shown(f'<p class="not-run">Not run yet. {html.escape(str(missing))}</p>', "not run"))
 
 
+def written_for(written: str, profile: str) -> None:
+    """Say so, above the tables, where a page shows another profile than its sentences were written for."""
+    if profile == written:
+        return
+    warning = f"<b>{REHEARSAL}</b> " if profile == REHEARSED else ""
+    words = f"Sentences were written for the profile {written}; numbers, tables and figures are of {profile}."
+    display(HTML(f"<p>{warning}{html.escape(words)}</p>"))
+
+
 def runs(text: str, **filters: object) -> str:
     """A link to the page of all runs, showing those whose columns equal `filters`."""
     return f"[{text}](runs.html?{urlencode({key: str(value) for key, value in filters.items()})})"
@@ -111,7 +121,7 @@ def reproduce(command: str, records: Sequence[Mapping[str, Any]]) -> str:
     hours = sum(r["fit_seconds"] + r["predict_seconds"] for r in records) / 3600
     machines = sorted({f"{r['environment']['device_name']}, {r['environment']['threads']} thread(s)" for r in records})
     time = f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.0f} minutes"
-    warning = f"{REHEARSAL}\n" if any(r.get("config", {}).get("profile") == "rehearsal" for r in records) else ""
+    warning = f"{REHEARSAL}\n" if any(r.get("config", {}).get("profile") == REHEARSED for r in records) else ""
     spent = f"{len(records)} runs, {time} of training and prediction in all, on {'; '.join(machines)}."
     return f"{warning}`{command}`\n{spent}"
 

@@ -13,6 +13,7 @@ from study.audit.published import table3 as published_table3
 from study.finished import NotRun, finished
 from study.records import RecordError
 from study.root import resolved
+from study.sam_names import MINI_SAM, annotating_sam, sam_of
 from study.stats import Interval, nested_bootstrap_mean
 
 # our metric → the column of the paper's Table 3 that it stands beside
@@ -26,26 +27,29 @@ TABLE3_METRICS = {
     "jaccard": "adj_printed",
 }
 INSTANCE_METRICS = ("aji_kumar", "aji_plus", "pq", "f1_instance_50", "ap_50")
-METHOD_NAMES = {
-    "allinsam": "All-in-SAM (mini-SAM)",
+NAMES = {
+    "allinsam": "All-in-SAM ({sam})",
     "nnunet": "nnU-Net v2",
     "unet": "U-Net",
     "lvit": "LViT, text from the image",
     "lvit_oracle": "LViT, text from the truth",
     "xie": "Xie et al., self-supervised",
     "resunet": "Xie et al., no pretext",
-    "finetuned": "mini-SAM, trained whole",
+    "finetuned": "{sam}, trained whole",
     "allinsam_scrambled": "All-in-SAM, tokens scrambled as released",
     "scratch": "the same network from random weights",
-    "zeroshot": "mini-SAM, no MoNuSeg training",
+    "zeroshot": "{sam}, no MoNuSeg training",
     "otsu": "Stain deconvolution + Otsu",
     "beds-single": "BEDs, one member",
     "beds": "BEDs, ensemble",
     "beds-stain": "BEDs, ensemble + stain",
     "mocl_unet": "MOCL residual U-Net",
-    "boxes": "mini-SAM, given the true boxes",
+    "boxes": "{sam}, given the true boxes",
     "ellipse": "Ellipses in the true boxes",
 }
+"""Methods by what they are called; {sam} is the SAM that a run stands on, see `names`."""
+METHOD_NAMES = {method: name.format(sam=MINI_SAM) for method, name in NAMES.items()}
+"""As they are called where every run stands on mini-SAM."""
 REFERENCES = ("boxes", "ellipse", "lvit_oracle")  # they are given something of the truth of the test images
 TABLE2_ONLY = (
     "finetuned",
@@ -78,9 +82,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A configuration: method, label and fraction, with a cell per metric and the ids of its runs."""
+    """A configuration: method, label and fraction, with a cell per metric and the ids of its runs. name: of `names`."""
 
     method: str
+    name: str
     label: str
     fraction: float
     cells: dict[str, Cell]
@@ -91,10 +96,11 @@ def collect(results: Path | str, profile: str, arm: str = "") -> pd.DataFrame:
     """All rows of all finished runs of a profile: one line per run and scored image. arm: as for `finished.folders`.
 
     Columns are those of rows.csv, what tells the runs apart (method, label, fraction and seed, or what else the arm
-    has), `run`, `simulated`, `fit s`, `code` (the hash of the code it ran; None: unknown) and, of noisy labels,
-    `label_dice`. Raises NotRun, saying what to run, when there is no finished run; RecordError
-    when a run is not as it was written, when two stand for the same cell and seed (one of them is of an earlier
-    configuration), and when runs to be compared were scored on different images.
+    has), `run`, `simulated`, `fit s`, `sam` and `label_sam` (the SAM that the method stands on, and the one that made
+    its labels; "": none), `code` (the hash of the code it ran; None: unknown) and, of noisy labels, `label_dice`.
+    Raises NotRun, saying what to run, when there is no finished run; RecordError when a run is not as it was written,
+    when two stand for the same cell and seed (one of them is of an earlier configuration), and when runs to be compared
+    were scored on different images.
     """
     frames: list[pd.DataFrame] = []
     seen: dict[tuple[Any, ...], Path] = {}
@@ -111,6 +117,7 @@ def collect(results: Path | str, profile: str, arm: str = "") -> pd.DataFrame:
             raise RecordError(f"{other} and {run.folder} were scored on different test images; delete the outdated one")
         record = run.record
         about = {"run": record["run_id"], "simulated": record["simulated"], "fit s": record["fit_seconds"]}
+        about |= {"sam": sam_of(run.config), "label_sam": annotating_sam(run.config)}
         about |= {name: record[name] for name in ("code", "label_dice") if name in record}
         frames.append(run.rows.assign(**point, **about))
     if not frames:
@@ -124,19 +131,42 @@ def collect(results: Path | str, profile: str, arm: str = "") -> pd.DataFrame:
 def rows(scores: pd.DataFrame, metrics: tuple[str, ...]) -> list[Row]:
     """One row per method, label and fraction, most data first."""
     paper = {(r.label.lower(), r.method, fraction_of(r.training_data)): r for r in published_table3()}
-    found = []
+    named, found = names(scores), []
     for _, group in scores.groupby(["method", "label", "fraction"], sort=False):
         first = group.iloc[0]
         method, label, fraction = str(first["method"]), str(first["label"]), float(first["fraction"])
         printed = paper.get((label, PAPER_METHOD.get(method, ""), fraction))
         cells = {metric: _cell(group, metric, printed) for metric in metrics}
-        found.append(Row(method, label, fraction, cells, tuple(sorted(group["run"].unique()))))
+        found.append(Row(method, named[method], label, fraction, cells, tuple(sorted(group["run"].unique()))))
     return sorted(found, key=lambda r: (r.label, -r.fraction, method_order(r.method)))
 
 
+def names(scores: pd.DataFrame) -> dict[str, str]:
+    """What the methods are called, each by the SAM that its own runs stand on, as their records say.
+
+    A method without runs is called by the SAM of the others, where they have one in common. scores: of `collect`.
+    """
+    known = scores[scores["sam"] != ""].groupby("method")["sam"].unique()
+    common = " or ".join(sorted(set(scores["sam"]) - {""})) or "SAM"
+    sams = {method: " or ".join(sorted(found)) for method, found in known.items()}
+    own = {method: f"{method} ({sams[method]})" if method in sams else method for method in scores["method"].unique()}
+    return {method: name.format(sam=sams.get(method, common)) for method, name in {**own, **NAMES}.items()}
+
+
+def not_run(scores: pd.DataFrame, label: str) -> list[tuple[str, Table3Row]]:
+    """The rows of the paper's Table 3 with such labels for which there is no run, each with our name of its method."""
+    there = set(zip(scores["method"], scores["label"], scores["fraction"], strict=True))
+    ours = {paper: method for method, paper in PAPER_METHOD.items()}
+    return [
+        (ours[row.method], row)
+        for row in published_table3()
+        if row.label.lower() == label and (ours[row.method], label, fraction_of(row.training_data)) not in there
+    ]
+
+
 def method_order(method: str) -> tuple[int, str]:
-    """Where a method stands among others: as in METHOD_NAMES, unknown ones last, by name."""
-    order = list(METHOD_NAMES)
+    """Where a method stands among others: as in NAMES, unknown ones last, by name."""
+    order = list(NAMES)
     return (order.index(method) if method in order else len(order), method)
 
 
@@ -196,7 +226,7 @@ def table3(scores: pd.DataFrame) -> pd.DataFrame:
             lines.append(
                 {
                     "label": row.label,
-                    "method": METHOD_NAMES.get(row.method, row.method),
+                    "method": row.name,
                     "training data": fraction_name(row.fraction),
                     "metric": metric,
                     "paper": cell.paper,

@@ -84,8 +84,7 @@ def lines(scores: pd.DataFrame) -> list[Line]:
                 row = ours.pop((label, OURS[paper.method], tables.fraction_of(paper.training_data)), None)
                 found.append(Line(label, paper.method, paper.training_data, paper, row))
         for row in [r for key, r in ours.items() if key[0] == label and r.fraction != 0.005]:
-            name = tables.METHOD_NAMES.get(row.method, row.method)
-            found.append(Line(label, name, tables.fraction_name(row.fraction), None, row))
+            found.append(Line(label, row.name, tables.fraction_name(row.fraction), None, row))
     return found
 
 

@@ -124,13 +124,16 @@ class Manifest(_Frozen):
 
 def path() -> Path:
     """The manifest in use: ALLINSAM_MANIFEST, else beside the package, else where installation put it."""
-    if named := os.environ.get(VARIABLE):
-        candidates = [Path(named).expanduser()]
-    else:
-        candidates = [
-            Path(__file__).resolve().parents[2] / FILE,
-            Path(sys.prefix) / "share" / "allinsam" / FILE,
-        ]
+    named = os.environ.get(VARIABLE)
+    return _first(Path(named).expanduser()) if named else own_path()
+
+
+def own_path() -> Path:
+    """The study's own manifest, whatever ALLINSAM_MANIFEST says."""
+    return _first(Path(__file__).resolve().parents[2] / FILE, Path(sys.prefix) / "share" / "allinsam" / FILE)
+
+
+def _first(*candidates: Path) -> Path:
     for candidate in candidates:
         if candidate.is_file():
             return candidate
@@ -152,5 +155,10 @@ def _cached(file: Path) -> Manifest:
 
 
 def load() -> Manifest:
-    """The study's manifest (read once per file)."""
+    """The manifest in use (read once per file)."""
     return _cached(path())
+
+
+def own() -> Manifest:
+    """The study's own manifest (read once per file): what is published, whatever stands in for it here."""
+    return _cached(own_path())

@@ -13,14 +13,16 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from study import finished, grid, report
-from study.rehearsal import standins
+from study.rehearsal import memory, standins
 from study.root import CHECKOUT
 
 PAGE = CHECKOUT / "book" / "howto" / "published.md"
@@ -28,7 +30,9 @@ HOME = CHECKOUT / "work" / "rehearsal"
 PROFILE, STANDS_FOR = "rehearsal", "paper"
 # what profile `rehearsal` has beside `paper`: the two smaller SAMs
 BEFORE = ("allinsam data fetch sam-vit-b", "allinsam data fetch sam-vit-l")
+EVERY = 1.0  # second between two looks at the memory of a command
 TABLES = ("table1", "table2", "table3")
+SIZES = ("allinsam-b", "allinsam-l", "allinsam")  # whose memory is checked against the plan
 
 
 class Mirror(SimpleHTTPRequestHandler):
@@ -65,7 +69,7 @@ def environment(home: Path, address: str) -> dict[str, str]:
         "HF_HUB_OFFLINE": "1",
         "RESULTS": home / "results",
         "WORK": home / "work",
-        "THREADS": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
+        "THREADS": "1",  # of a run; as many runs at a time as there are cores, most of their time is not in torch
         "VENV": Path(sys.executable).parents[1],
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
     }
@@ -76,21 +80,34 @@ def perform(lines: Sequence[str], environ: Mapping[str, str], logs: Path) -> Ite
     """Run commands in order, each with a log of its own; says what each took. Stops at the first that fails."""
     logs.mkdir(parents=True, exist_ok=True)
     for number, line in enumerate(lines, start=1):
-        log, started = logs / f"{number:02}.log", time.monotonic()
+        log, started, peak = logs / f"{number:02}.log", time.monotonic(), 0
         with log.open("w") as out:
             child = subprocess.Popen(["bash", "-c", line], cwd=CHECKOUT, env=environ, stdout=out, stderr=out)
-            _, status, used = os.wait4(child.pid, 0)
-            child.returncode = os.waitstatus_to_exitcode(status)
+            while not (ended := os.wait4(child.pid, os.WNOHANG))[0]:
+                peak = max(peak, held(child.pid))
+                time.sleep(EVERY)
+            child.returncode, used = os.waitstatus_to_exitcode(ended[1]), ended[2]
         yield {
             "command": line,
             "status": child.returncode,
             "seconds": time.monotonic() - started,
             "processor_seconds": used.ru_utime + used.ru_stime,
-            "peak_gib": used.ru_maxrss / 2**20,  # KiB
+            "peak_gib": peak / 2**30,
             "log": str(log),
         }
         if child.returncode != 0:
             return
+
+
+def held(process: int) -> int:
+    """Bytes of memory of a process and of all that it started, pages that several share counted for each."""
+    found = 0
+    with suppress(psutil.NoSuchProcess):
+        root = psutil.Process(process)
+        for each in (root, *root.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                found += each.memory_info().rss
+    return found
 
 
 @contextmanager
@@ -133,6 +150,12 @@ def main() -> int:
         return 1
     os.environ.update({name: environ[name] for name in ("ALLINSAM_MANIFEST", "ALLINSAM_DATA", "ALLINSAM_CACHE")})
     wrong = trouble(HOME)
+    for checked in memory.check(PROFILE, SIZES):
+        print(checked, flush=True)
+        wrong += [] if checked.fits else [f"{checked}, expected within {memory.WITHIN}"]
+    seconds, work = (sum(step[name] for step in steps) for name in ("seconds", "processor_seconds"))
+    peak = max(step["peak_gib"] for step in steps)
+    print(f"{seconds:6.0f} s, {work:6.0f} s of processors, {peak:4.1f} GiB at most")
     print("\n".join(wrong) or f"rehearsed: {len(steps)} commands, all records and tables are below {HOME}")
     return 1 if wrong else 0
 

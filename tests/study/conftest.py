@@ -27,6 +27,7 @@ from study.results import INSTANCE_METRICS, TABLE3_METRICS
 from study.rivals.unet import UNetSettings
 
 WriteRun = Callable[..., Path]
+STANDING_ON_SAM = ("allinsam", "finetuned", "zeroshot", "boxes")
 
 
 @pytest.fixture(scope="session")
@@ -84,7 +85,10 @@ def tiny_config() -> RunConfig:
 
 @pytest.fixture
 def write_run(tmp_path: Path) -> WriteRun:
-    """Write a finished run's rows and record under tmp_path/results; every metric of an image is the value given."""
+    """Write a finished run's rows and record under tmp_path/results; every metric of an image is the value given.
+
+    sam: of the model's settings, for methods that stand on a SAM; mini-SAM unless given. version: of its weights.
+    """
 
     def write(
         method: str,
@@ -98,10 +102,13 @@ def write_run(tmp_path: Path) -> WriteRun:
         simulated: bool = False,
         version: str = "",
         threshold: float | None = None,
+        sam: Mapping[str, object] | None = None,
         **metrics: Mapping[str, float],
     ) -> Path:
         config = {"profile": profile, "method": method, "label": label, "fraction": fraction, "seed": seed}
         config["base_weights"] = version  # another version is another run of the same cell
+        if method in STANDING_ON_SAM:
+            config["model"] = {"kind": "boxes" if method == "boxes" else "sam", **(sam or {"name": "mini"})}
         names = (*TABLE3_METRICS, *INSTANCE_METRICS)
         rows = [
             {"image": i, "patient": i, "organ": "kidney"} | {m: metrics.get(m, images)[i] for m in names}

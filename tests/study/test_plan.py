@@ -31,7 +31,7 @@ def profile(**methods: object) -> Profile:
 def test_a_run_is_its_steps_its_looks_and_its_test_images(tmp_path: Path) -> None:
     mine = profile(unet={"model": UNET}, otsu={"model": {"kind": "otsu"}})
     unet, otsu = plan.plan(mine, tmp_path)
-    step = plan._step(mine.grid()[0])
+    step = plan.step_of(mine.grid()[0])
     assert step is not None
     windows = 4  # of 500 px in an image of 1000
     expected = 10 * step.step + (2 * 6 + 14) * windows * step.forward / 2
@@ -44,7 +44,7 @@ def test_shared_work_is_counted_once(tmp_path: Path) -> None:
     mine = profile(one={"model": {**BEDS, "members": 1}}, three={"model": {**BEDS, "members": 3}})
     first, second = plan.plan(mine, tmp_path)
     assert second.trained == 3 * first.trained
-    step = plan._step(mine.grid()[0])
+    step = plan.step_of(mine.grid()[0])
     assert step is not None
     member = 10 * step.step + 2 * 6 * 4 * step.forward / 2
     found = 14 * 4 * step.forward / 2
@@ -61,9 +61,9 @@ def test_where_a_card_is_too_small_a_setting_is_named() -> None:
     run = grid.profile("smoke").run("allinsam", "complete", 1.0, 0)
     run = run.model_copy(update={"train": run.train.model_copy(update={"precision": "fp32"})})
     overhead = plan.assumptions()["overhead_gb"]
-    whole = plan._step(run)
+    whole = plan.step_of(run)
     assert whole is not None
-    mixed = plan._step(run.model_copy(update={"train": run.train.model_copy(update={"precision": "bf16"})}))
+    mixed = plan.step_of(run.model_copy(update={"train": run.train.model_copy(update={"precision": "bf16"})}))
     assert mixed is not None
     between = (whole.memory + mixed.memory) / 2e9 + overhead
     assert plan.remedy(run, {"gb": between}) == "train: {precision: bf16}"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -14,7 +17,7 @@ from allinsam_core.annotation import sam
 from study import grid, report
 from study.datasets import manifest, monuseg
 from study.rehearsal import __main__ as rehearsal
-from study.rehearsal import standins
+from study.rehearsal import memory, standins
 
 ROOT = Path(__file__).parents[2]
 
@@ -87,6 +90,39 @@ def test_stand_ins_have_the_form_of_what_is_published(tmp_path: Path, monkeypatc
         (case,) = monuseg.load(tmp_path / "data", split, "strict")
         assert case.image.shape == (128, 128, 3)
         assert case.instances.max() > 2
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells a process its own peak")
+def test_planned_memory_is_what_a_step_of_training_takes() -> None:
+    """The rehearsal's own check, on mini-SAM."""
+    (checked,) = memory.check("smoke", ["allinsam"])
+    assert checked.fits, str(checked)
+    assert checked.measured > 2**26
+
+
+def test_a_plan_that_is_far_from_the_memory_taken_does_not_fit() -> None:
+    assert memory.Checked("unet", 2**30, 2**30).fits
+    assert not memory.Checked("unet", 2**29, 2**30).fits
+    assert str(memory.Checked("unet", 2**29, 2**30)).endswith("planned 0.50 GiB, measured 1.00 GiB, ratio 0.50")
+
+
+def test_a_method_that_trains_no_network_takes_no_step() -> None:
+    with pytest.raises(ValueError, match="'otsu' trains no network"):
+        memory.of("smoke", "otsu")
+
+
+def test_memory_of_a_command_is_that_of_all_it_starts() -> None:
+    own = rehearsal.held(os.getpid())
+    child = subprocess.Popen([sys.executable, "-c", "import time; kept = b'x' * 2**26; time.sleep(30)"])
+    try:
+        for _ in range(300):
+            if (found := rehearsal.held(os.getpid())) > own + 2**26:
+                break
+            time.sleep(0.1)
+        assert found > own + 2**26
+    finally:
+        child.kill()
+        child.wait()
 
 
 def test_tables_of_a_rehearsal_say_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,6 +83,30 @@ def test_table_3_in_long_form(write_run: WriteRun) -> None:
     assert first["difference"] == pytest.approx(0.8 - 0.8254)
 
 
+def test_rows_are_called_by_the_sam_of_their_own_runs(write_run: WriteRun) -> None:
+    write_run("allinsam", 1.0, 0, {"a": 0.8}, sam={"name": "vit_h"}, profile="paper", version="0" * 64)
+    results = write_run("otsu", 0.0, 0, {"a": 0.8}, profile="paper")
+    names = tables.names(tables.collect(results, "paper"))
+    assert names["allinsam"] == "All-in-SAM (ViT-H, other weights)"
+    assert names["zeroshot"] == "ViT-H, other weights, no MoNuSeg training"  # not run: as the others of the profile
+    assert names["otsu"] == "Stain deconvolution + Otsu"
+    assert not any("mini-SAM" in name for name in names.values())
+    mini = write_run("allinsam", 1.0, 0, {"a": 0.8})
+    assert tables.names(tables.collect(mini, "mini"))["allinsam"] == "All-in-SAM (mini-SAM)"
+
+
+def test_rows_of_the_paper_without_runs(write_run: WriteRun) -> None:
+    write_run("allinsam", 1.0, 0, {"a": 0.8})
+    results = write_run("nnunet", 0.04, 0, {"a": 0.8}, label="weak")
+    scores = tables.collect(results, "mini")
+    absent = [(method, row.training_data) for method, row in tables.not_run(scores, "complete")]
+    assert len(absent) == 5
+    assert ("allinsam", "All") not in absent
+    weak = [(method, row.training_data) for method, row in tables.not_run(scores, "weak")]
+    assert ("nnunet", "4%") not in weak
+    assert ("allinsam", "0.5%") in weak
+
+
 def test_what_runs_cost(write_run: WriteRun, tmp_path: Path) -> None:
     (line,) = tables.run_table(write_run("unet", 1.0, 0, {"a": 0.7}), "mini").to_dict("records")
     assert line == {
