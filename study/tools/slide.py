@@ -168,7 +168,8 @@ def _refuse_vast_tiles(path: Path) -> None:
     """OpenSlide ends the whole process where a tile does not fit into memory, as one of damaged tags."""
     try:
         with tifffile.TiffFile(path) as tiff:
-            tiles = [page.tilewidth * page.tilelength * page.samplesperpixel for page in tiff.pages if page.is_tiled]
+            pages = [page for page in tiff.pages if isinstance(page, tifffile.TiffPage) and page.is_tiled]
+            tiles = [page.tilewidth * page.tilelength * page.samplesperpixel for page in pages]
     except tifffile.TiffFileError:  # another format
         return
     if tiles and max(tiles) > LARGEST_CHUNK:
