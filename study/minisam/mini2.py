@@ -117,7 +117,7 @@ def run(config: Mini2Config, root: Path, folder: Path, cache: Path, device: str 
         )  # fmt: skip
         report(folder, config, stop, history, objective.evaluate(model, batches))
     ship(model.sam, folder / WEIGHTS)
-    records.write(record("pretrain-mini2", config, corpus, history, folder / WEIGHTS), folder / "run.json")
+    records.save(record("pretrain-mini2", config, corpus, history, folder / WEIGHTS), folder)
     return model
 
 

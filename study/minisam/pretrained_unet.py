@@ -63,7 +63,7 @@ def run(config: Mini2Config, root: Path, folder: Path, teacher: Path, cache: Pat
     with replacing(folder / WEIGHTS) as unfinished:
         save_file({name: value.contiguous() for name, value in model.state_dict().items()}, unfinished)
     found = mini2.record("pretrain-unet", config, corpus, history, folder / WEIGHTS)
-    records.write(found, folder / "run.json")
+    records.save(found, folder)
     return model
 
 
