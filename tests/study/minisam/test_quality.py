@@ -91,7 +91,8 @@ def test_quality_is_measured_on_training_and_validation_images_alone(
     sam = sams._build_mini(sams.MiniGeometry(embed_dim=48, depth=2, num_heads=2, global_attn_indexes=(1,)))
     read: list[str] = []
     monkeypatch.setattr(mini_sam.sams, "load_mini", lambda name="mini": sam)
-    monkeypatch.setattr(mini_sam, "nuclei", lambda image, spacing: (np.zeros((60, 60)), np.zeros((60, 60), np.int32)))
+    nothing = np.zeros((60, 60)), np.zeros((60, 60), np.int32)
+    monkeypatch.setattr(mini_sam, "nuclei", lambda image, spacing, model: nothing)
     monkeypatch.setattr(
         mini_sam.monuseg, "load", lambda root, split: read.append(split) or [replace(disc, name=split, split=split)]
     )

@@ -123,7 +123,8 @@ def test_single_nuclei_and_costs(results: Path, run_page: RunPage) -> None:
 
 def trial(results: Path, profile: str, method: str, dice: float, rate: float, **window: int) -> None:
     config: dict[str, Any] = {"profile": profile, "method": method, "label": "complete", "fraction": 1.0, "seed": 0}
-    config |= {"train": {"learning_rate": rate}, "model": {"zero_init": method.endswith("zero")}}
+    config["train"] = {"learning_rate": rate, "steps": 150, "batch_size": 4}
+    config["model"] = {"kind": method.partition("-")[0], "zero_init": method.endswith("zero")}
     config |= {"window": {"field": 150, "size": 256} | window}
     named = {"run_id": records.run_id(config), "config_hash": records.hash_of(config)}
     record = {**named, "config": config, "simulated": False}
@@ -131,6 +132,7 @@ def trial(results: Path, profile: str, method: str, dice: float, rate: float, **
     more = {
         "data": {"test": {"images": 2, "sha256": "same"}},
         "environment": environment,
+        "parameters": {"trained": 35_088},
         "fit_seconds": 61.4,
         "predict_seconds": 1,
     }

@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -116,8 +117,8 @@ def test_a_dataset_that_nnunet_refuses_is_an_error_with_its_reason(
 ) -> None:
     export = nnunet_data.export
 
-    def spoilt(train: list[Case], val: list[Case], folder: Path) -> dict[str, list[str]]:
-        split = export(train, val, folder)
+    def spoilt(train: list[Case], val: list[Case], folder: Path, *more: Any) -> dict[str, list[str]]:
+        split = export(train, val, folder, *more)
         labels = folder / "raw" / nnunet_data.NAME / "labelsTr" / f"{split['train'][0]}.png"
         imsave(labels, np.full((40, 40), 7, np.uint8), check_contrast=False)
         return split
