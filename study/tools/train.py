@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -215,7 +216,7 @@ def overview(cases: Sequence[Case]) -> Iterator[str]:
 
 
 def forecast(sam: Sam, recipe: training.Recipe, cases: Sequence[Case], work: Path, device: str) -> str:
-    """Steps, time and memory in advance, from the first few steps of the training itself, which goes on from them."""
+    """Steps, time and memory in advance, from a few steps of the same training in a folder of their own."""
     first, names = work / "class-0", training.classes(cases)
     steps = f"{recipe.train.steps} steps" + (f" for each of {len(names)} classes" if len(names) > 1 else "")
     if (first / "last.ckpt").is_file():
@@ -224,10 +225,11 @@ def forecast(sam: Sam, recipe: training.Recipe, cases: Sequence[Case], work: Pat
         return f"{steps}, too few to foretell their time"
     method = training.method(sam, recipe, device)
     own = {s: [c.of_class(names[0]) for c in cases if c.split == s] for s in ("train", "val")}
-    _advance(method, own["train"], first, 1)
-    clock = time.monotonic()
-    _advance(method, own["train"], first, 1 + TIMED)
-    a_step = (time.monotonic() - clock) / TIMED
+    with tempfile.TemporaryDirectory() as scratch:  # the training itself begins anew, with its validations
+        _advance(method, own["train"], Path(scratch), 1)
+        clock = time.monotonic()
+        _advance(method, own["train"], Path(scratch), 1 + TIMED)
+        a_step = (time.monotonic() - clock) / TIMED
     clock = time.monotonic()
     method.validate(own["val"][:1])
     pixels = [case.instances.size for case in own["val"]]
