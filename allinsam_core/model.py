@@ -159,6 +159,8 @@ def load(source: Path | str = "mini", weights: Path | str | None = None, device:
     if str(source) in sams.SHIPPED:
         return zero_shot(base_sam(str(source), weights), cast(Base, str(source)), device=device)
     path = Path(source)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such model file; expected mini, mini2 or a file of `allinsam train`")
     about = describe(path)
     try:
         sam = base_sam(about.base, weights)

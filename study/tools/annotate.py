@@ -18,6 +18,7 @@ from allinsam_core.annotation.attention import fold, has_bfloat16
 from allinsam_core.annotation.merge import merge
 from allinsam_core.annotation.predict import BoxAnnotator, default_field
 from allinsam_core.atomic import replacing
+from allinsam_core.model import base_sam
 from study.datasets.image import read_rgb
 from study.tools import notices
 from study.tools.errors import sentence
@@ -67,7 +68,7 @@ def run(
     prompts = read_boxes(boxes, (pixels.shape[0], pixels.shape[1]), str(image.resolve()))
     if not len(prompts):
         raise ValueError(f"{boxes}: holds no boxes for {image.name}, expected at least one")
-    sam = _model(model, checkpoint)
+    sam = base_sam(model, checkpoint)
     fold(sam.image_encoder)
     field, short = default_field(sam, spacing), has_bfloat16(sam.device)
     annotator = BoxAnnotator(sam, field, multimask=multimask, bfloat16=short)
@@ -81,16 +82,6 @@ def run(
         f"{len(prompts)} boxes, {len(prompts) - absent} nuclei" + (f", {absent} without pixels" if absent else ""),
         f"written to {out}: {image.stem}_instances.tif, .geojson, _rois.zip, _provenance.csv, _overlay.png",
     ]
-
-
-def _model(name: str, checkpoint: Path | None) -> sams.Sam:
-    if checkpoint is not None:
-        return sams.build(name, checkpoint)
-    if name in sams.SHIPPED:
-        return sams.load_mini(name)
-    if name in sams.MODELS:
-        raise ValueError(f"{name} has no weights here; add --checkpoint FILE (`allinsam data fetch` downloads them)")
-    return sams.build(name)  # names the models there are
 
 
 def _named(provenance: pd.DataFrame, prompts: Boxes) -> pd.DataFrame:
