@@ -15,7 +15,8 @@ from study.point_columns import ANY, NONE, hits_column
 from study.stats import Interval
 
 NAMES = {
-    "allinsam": "All-in-SAM, a binary map a class",
+    "allinsam": "All-in-SAM (mini2), a binary map a class",
+    "allinsam_mini": "All-in-SAM (mini-SAM), a binary map a class",
     "softmax": "All-in-SAM, one softmax",
     "mocl": "All-in-SAM with MOCL",
     "unet": "U-Net",
