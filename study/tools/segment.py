@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -21,7 +20,7 @@ from allinsam_core import nuclei as nuclei_of
 from allinsam_core.atomic import replacing
 from allinsam_core.model import Model, check_device, load
 from study.datasets.image import read_rgb
-from study.tools import notices, segment_slide
+from study.tools import notices
 from study.tools.annotate import overlay
 from study.tools.errors import sentence
 from study.tools.formats import export
@@ -54,14 +53,16 @@ def segment(
     try:
         check_device(device)
         further = [name.strip() for name in also.split(",") if name.strip()]
-        if unknown := [name for name in further if name not in segment_slide.FORMATS]:
-            raise ValueError(f"--also {unknown[0]}: expected some of {', '.join(segment_slide.FORMATS)}")
+        if unknown := [name for name in further if name not in export.FORMATS]:
+            raise ValueError(f"--also {unknown[0]}: expected some of {', '.join(export.FORMATS)}")
         if not is_slide(image):
             with notices.shown():
                 said = run(image, out, spacing, threshold, model, checkpoint, further, device)
             typer.echo(said)
             return
-        chosen, formats = cut_at(load(model, checkpoint, device), threshold), (*segment_slide.USUAL, *further)
+        from study.tools import segment_slide  # brings matplotlib, which images do without
+
+        chosen, formats = cut_at(load(model, checkpoint, device), threshold), (*export.USUAL, *further)
         with notices.shown():
             segment_slide.run(image, out, chosen, spacing, formats, whole, skip_unreadable, tell=typer.echo)
     except (ValueError, OSError) as error:
@@ -105,18 +106,19 @@ def _write(
     with replacing(out / f"{stem}_instances.tif") as file:
         rate = 10_000 / found.spacing
         tifffile.imwrite(file, found.instances, compression="zlib", resolution=(rate, rate), resolutionunit=3)
-    nuclei = partial(
-        from_labels,
-        found.instances,
-        found.labels.tolist(),
-        found.classes if several else None,
-        found.confidence.tolist(),
-        pixels,
-        found.spacing,
+    nuclei = list(  # each is measured once, for all files
+        from_labels(
+            found.instances,
+            found.labels.tolist(),
+            found.classes if several else None,
+            found.confidence.tolist(),
+            pixels,
+            found.spacing,
+        )
     )
     shape = (pixels.shape[0], pixels.shape[1])
-    export.write_geojson(out / f"{stem}.geojson", nuclei(), kind="annotation", classes=names if several else ())
-    export.write(out / stem, ("csv", *also), nuclei, shape, image.name, names)
+    export.write_geojson(out / f"{stem}.geojson", nuclei, kind="annotation", classes=names if several else ())
+    export.write(out / stem, ("csv", *also), lambda: nuclei, shape, image.name, names)
     with replacing(out / f"{stem}_overlay.png") as file:
         imageio.imwrite(file, overlay(pixels, found.instances, found.classes if several else (), names))
 

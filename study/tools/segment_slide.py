@@ -24,8 +24,6 @@ from study.tools.slide import Slide, open_slide
 from study.tools.spacing import check
 from study.tools.tiles import SIDE, Grid
 
-FORMATS = ("geojson", "csv", "labels", "imagej", "coco", "parquet")
-USUAL = ("geojson", "csv", "labels")
 CONFIDENT = 0.7  # mean probability below which half of the nuclei should not lie
 
 
@@ -34,7 +32,7 @@ def run(
     out: Path,
     model: Model,
     spacing: float | None = None,
-    formats: Collection[str] = USUAL,
+    formats: Collection[str] = export.USUAL,
     whole: bool = False,
     skip_unreadable: bool = False,
     side: int = SIDE,

@@ -24,6 +24,8 @@ from study.tools.formats.imagej import FARTHEST, traced
 from study.tools.formats.nucleus import MEASURES, Nucleus
 from study.tools.formats.outline import Area, outline
 
+FORMATS = ("geojson", "csv", "labels", "imagej", "coco", "parquet")
+USUAL = ("geojson", "csv", "labels")
 COLUMNS = ("label", "x", "y", "class", "confidence", *MEASURES)
 
 
