@@ -107,6 +107,7 @@ def write_run(tmp_path: Path) -> WriteRun:
     ) -> Path:
         config = {"profile": profile, "method": method, "label": label, "fraction": fraction, "seed": seed}
         config["base_weights"] = version  # another version is another run of the same cell
+        config |= {"train": {"batch_size": 4}, "window": {"field": 256}}
         if method in STANDING_ON_SAM:
             config["model"] = {"kind": "boxes" if method == "boxes" else "sam", **(sam or {"name": "mini"})}
         names = (*TABLE3_METRICS, *INSTANCE_METRICS)
