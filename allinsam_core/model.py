@@ -32,10 +32,10 @@ Base = Literal["mini", "mini2", "vit_b", "vit_l", "vit_h"]
 class Description(BaseModel):
     """What a model file says about itself.
 
-    base, base_sha256: the SAM it stands on and `sam.weights_checksum` of its weights. classes: one network each.
-    spacing: µm per pixel of the images it learnt from; window: in their pixels. instance_maps: whether each network
-    gives the two distances that part nuclei. thresholds: one a class, chosen on validation images. record: how it was
-    trained. licence: of the data, where given.
+    base, base_sha256: the SAM it stands on and `sam.weights_checksum` of its weights. classes: one network each, or if
+    joint, one map each of a single network. spacing: µm per pixel of the images it learnt from; window: in their
+    pixels. instance_maps: whether each network gives the two distances that part nuclei. thresholds: one a class,
+    chosen on validation images. record: how it was trained. licence: of the data, where given.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,6 +43,7 @@ class Description(BaseModel):
     base: Base
     base_sha256: str
     classes: tuple[str, ...] = ("nucleus",)
+    joint: bool = False
     spacing: float = MINI_SPACING
     window: WindowSettings = WindowSettings(field=sams.MINIS["mini"].field)
     placement: Placement = "all"
@@ -51,10 +52,16 @@ class Description(BaseModel):
     record: dict[str, Any] = {}
     licence: str = ""
 
+    @property
+    def outputs(self) -> int:
+        """Maps that each network gives."""
+        return len(self.classes) if self.joint else 1 + MAPS * self.instance_maps
+
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """networks: one a class, (B, 3, S, S) in [0, 1] → logits (B, 1 or 3, S, S). Their attention is folded.
+    """networks: one a class, (B, 3, S, S) in [0, 1] → logits (B, 1 or 3, S, S); if joint a single one, (B, C, S, S).
+    Their attention is folded.
 
     bfloat16: of the networks' products; None: where the device has it.
     """
@@ -79,12 +86,11 @@ class Model:
         """
         field, window = self.field(spacing), self.about.window
         short = has_bfloat16(self.device) if self.bfloat16 is None else self.bfloat16
-        found = np.stack(
-            [
-                maps(net.to(self.device), image, field, window.size, window.overlap, device=self.device, bfloat16=short)
-                for net in self.networks
-            ]
-        )
+        each = [
+            maps(net.to(self.device), image, field, window.size, window.overlap, device=self.device, bfloat16=short)
+            for net in self.networks
+        ]
+        found = each[0][:, None] if self.about.joint else np.stack(each)
         for own, cut in zip(found, self.about.thresholds, strict=True):
             own[0] = threshold.rescaled(own[0], cut)
         return found
@@ -118,10 +124,9 @@ def base_sam(base: str, weights: Path | str | None = None) -> sams.Sam:
     raise ValueError(f"unknown SAM {base!r}; expected one of {', '.join(sams.MODELS)}")
 
 
-def network(sam: sams.Sam, base: str, placement: Placement = "all", instance_maps: bool = False) -> AdaptedSam:
-    """An adapted SAM of its own on the shared, frozen encoder of `sam`."""
+def network(sam: sams.Sam, base: str, placement: Placement = "all", outputs: int = 1) -> AdaptedSam:
+    """An adapted SAM of its own, with so many maps, on the shared, frozen encoder of `sam`."""
     own = copy.deepcopy(sam, {id(sam.image_encoder): sam.image_encoder})
-    outputs = 1 + MAPS if instance_maps else 1
     return AdaptedSam(own, placement=placement, reduction=sams.REDUCTION[base], outputs=outputs)
 
 
@@ -133,7 +138,7 @@ def zero_shot(sam: sams.Sam, base: Base, about: Description | None = None, devic
         plain = plain.model_copy(update={"window": WindowSettings(field=own.field), "instance_maps": own.instance_maps})
     if about is not None:
         plain = plain.model_copy(update={"spacing": about.spacing, "window": about.window})
-    return Model(plain, nn.ModuleList([network(sam, base, "none", plain.instance_maps)]), device)
+    return Model(plain, nn.ModuleList([network(sam, base, "none", plain.outputs)]), device)
 
 
 def save(model: Model, path: Path) -> None:
@@ -166,6 +171,7 @@ def load(source: Path | str = "mini", weights: Path | str | None = None, device:
         sam = base_sam(about.base, weights)
     except ValueError as error:
         raise ValueError(f"{path}: was trained on {about.base}; {error}") from error
-    nets = nn.ModuleList([network(sam, about.base, about.placement, about.instance_maps) for _ in about.classes])
+    count = 1 if about.joint else len(about.classes)
+    nets = nn.ModuleList([network(sam, about.base, about.placement, about.outputs) for _ in range(count)])
     checkpoint.load(nets, path, sams.weights_checksum(sam), about.base)
     return Model(about, nets.eval(), device)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy import ndimage
 
 from allinsam_core.annotation.merge import merge
 from allinsam_core.annotation.predict import MINI_SPACING, BoxAnnotator, default_field
@@ -48,17 +49,24 @@ def segment(image: np.ndarray, model: Model | Path | str = "mini", *, spacing: f
     `load` takes. Raises ValueError for an implausible spacing.
     """
     model = model if isinstance(model, Model) else load(model)
-    return separate(model.maps(image, spacing), model.about.classes, spacing)
+    return separate(model.maps(image, spacing), model.about.classes, spacing, model.about.joint)
 
 
-def separate(maps: np.ndarray, classes: Sequence[str], spacing: float) -> Nuclei:
+def separate(maps: np.ndarray, classes: Sequence[str], spacing: float, joint: bool = False) -> Nuclei:
     """Nuclei of what a model gives, `Model.maps`: (C, 1 or 3, H, W), of whose probabilities 0.5 is the threshold.
 
-    A pixel that several classes claim goes to the higher probability, of equals to the earlier class. Lengths of the
-    instance step are those of 0.25 µm per pixel, scaled.
+    A pixel that several classes claim goes to the higher probability, of equals to the earlier class. joint: the
+    classes are of one network; they part nuclei by the sum of their probabilities, and a nucleus, whole, is of the
+    class with the highest mean over it. Lengths of the instance step are those of 0.25 µm per pixel, scaled.
     """
     scale, prob = MINI_SPACING / spacing, maps[:, 0]
     settings = InstanceSettings(smooth=scale, depth=scale, map_smooth=2 * scale, smallest=max(1, round(20 * scale**2)))
+    if joint:
+        instances = nuclei(np.minimum(prob.sum(axis=0), 1)[None], settings)
+        labels = np.arange(1, instances.max(initial=0) + 1)
+        mean = np.stack([ndimage.mean(own, instances, labels) for own in prob])
+        kinds = tuple(classes[kind] for kind in mean.argmax(axis=0))
+        return Nuclei(instances, labels, kinds, mean.max(axis=0).astype(np.float32), spacing, prob)
     winner = prob.argmax(axis=0)
     instances, names = np.zeros(winner.shape, np.int32), list[str]()
     for index, name in enumerate(classes):

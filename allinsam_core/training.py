@@ -22,6 +22,7 @@ from allinsam_core.data.case import Case
 from allinsam_core.learning import threshold
 from allinsam_core.learning.augment import AugmentSettings
 from allinsam_core.learning.losses import MapSettings
+from allinsam_core.learning.instances import MAPS
 from allinsam_core.learning.method import NetworkMethod, WindowSettings
 from allinsam_core.learning.train import TrainSettings
 from allinsam_core.model import Base, Description, Model, base_sam, network, save
@@ -68,7 +69,7 @@ def classes(cases: Sequence[Case]) -> tuple[str, ...]:
 def method(sam: Sam, recipe: Recipe, device: str = "auto") -> NetworkMethod:
     """The method for one class, untrained, on the frozen encoder of `sam`."""
     torch.manual_seed(recipe.seed)
-    net = network(sam, recipe.base, instance_maps=recipe.instance_maps is not None)
+    net = network(sam, recipe.base, outputs=1 if recipe.instance_maps is None else 1 + MAPS)
     shared: dict[str, Any] = {"window": recipe.window, "train": recipe.train, "augment": recipe.augment}
     shared |= {"seed": recipe.seed, "device": device, "instance_maps": recipe.instance_maps}
     if recipe.mocl is None:

@@ -125,20 +125,6 @@ class BoxAnnotator:
         """Compute the embeddings that `boxes` need, so that a later `predict` only decodes."""
         self._embed(self._windows(validate(boxes, self._shape, "boxes")))
 
-    @torch.no_grad()
-    def low_res(self, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """SAM's raw answer to every box: logits (N, s, s) float32 over its window, predicted IoUs (N,) float32."""
-        checked = validate(boxes, self._shape, "boxes")
-        windows = self._windows(checked)
-        logits: list[np.ndarray] = [np.empty(0)] * len(checked)
-        scores = np.empty(len(checked), np.float32)
-        for rows, _ in self._chunks(windows):
-            low, predicted = self._decode(checked[rows], [windows[r] for r in rows])
-            scores[rows] = predicted.float().cpu().numpy()
-            for row, each in zip(rows, low[:, 0].float().cpu().numpy(), strict=True):
-                logits[row] = each
-        return np.stack(logits) if logits else np.empty((0, self._side, self._side), np.float32), scores
-
     @property
     def _side(self) -> int:
         """Of the low-resolution masks that SAM takes as prompts."""

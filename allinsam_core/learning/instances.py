@@ -54,17 +54,6 @@ def from_probability(
     return nuclei(prob[None], settings, spacing)
 
 
-def from_maps(
-    prob: np.ndarray,
-    centre: np.ndarray,
-    boundary: np.ndarray,
-    settings: InstanceSettings | None = None,
-    spacing: float | None = None,
-) -> np.ndarray:
-    """`nuclei` of a probability and the two distances, (H, W) each, in [0, 1]."""
-    return nuclei(np.stack([prob, centre, boundary]), settings, spacing)
-
-
 def nuclei(maps: np.ndarray, settings: InstanceSettings | None = None, spacing: float | None = None) -> np.ndarray:
     """Seeded watershed of what a network gives: maps (1 or 3, H, W) in [0, 1]; spacing: µm per pixel.
 

@@ -113,7 +113,7 @@ def untouched(sam: sams.Sam) -> dict[str, Any]:
         scores = []
         for case in val:
             prob, centre, boundary = pointed.promptless(model, case.image)
-            found = instance.evaluate(instances.from_maps(prob, centre, boundary), case.instances)
+            found = instance.evaluate(instances.nuclei(np.stack([prob, centre, boundary])), case.instances)
             scores.append((pixel.evaluate(prob, case.mask).dice, found.f1_instance_50, found.aji_kumar))
         figures |= _means(scores, "promptless")
     return {**figures, "boxes": [_boxes(sam, [case.middle(SIDE) for case in val], t) for t in THRESHOLDS]}

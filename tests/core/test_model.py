@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 import allinsam_core
 from allinsam_core.annotation import sam as sams
 from allinsam_core.data.case import Case
 from allinsam_core.learning.method import WindowSettings
 from allinsam_core.learning.train import TrainSettings
-from allinsam_core.model import Model, describe
+from allinsam_core.model import Description, Model, describe, network, save
 from allinsam_core.nuclei import separate
 from allinsam_core.training import Recipe
 
@@ -102,7 +103,6 @@ def test_a_model_of_another_base_is_refused_by_name(tmp_path: Path, base: sams.S
         next(base.image_encoder.parameters()).add_(1)
     with pytest.raises(ValueError, match=rf"m\.safetensors: .*{model.about.base_sha256[:8]}.*mini here"):
         allinsam_core.load(file)
-    from allinsam_core.model import save
 
     save(Model(model.about.model_copy(update={"base": "vit_b"}), model.networks), file)
     with pytest.raises(ValueError, match=r"m\.safetensors: was trained on vit_b; .*add --checkpoint"):
@@ -186,3 +186,24 @@ def test_the_package_is_imported_quickly() -> None:
         "assert 'load' in dir(allinsam_core) and not hasattr(allinsam_core, 'nothing')"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_classes_of_one_network_part_nuclei_together(tmp_path: Path, base: sams.Sam) -> None:
+    prob = np.zeros((2, 1, 20, 40), np.float32)
+    prob[0, 0, 4:16, 4:16], prob[1, 0, 4:16, 4:16] = 0.4, 0.3  # neither class alone is half, both together are
+    prob[0, 0, 4:16, 24:36], prob[1, 0, 4:16, 24:28] = 0.5, 0.9  # a rim of another class splits no nucleus
+    prob[0, 0, 4:16, 24:28] = 0.1
+    found = separate(prob, ("a", "b"), 0.25, joint=True)
+    assert found.classes == ("a", "a")
+    assert found.instances.max() == 2
+    assert found.confidence == pytest.approx([0.4, (0.1 * 4 + 0.5 * 8) / 12])
+    about = Description(
+        base="mini", base_sha256=sams.weights_checksum(base), classes=("a", "b", "c"), joint=True, thresholds=(0.5,) * 3
+    )
+    model = Model(about, nn.ModuleList([network(base, "mini", outputs=about.outputs)]).eval())
+    save(model, tmp_path / "joint.safetensors")
+    again = allinsam_core.load(tmp_path / "joint.safetensors")
+    image = np.random.default_rng(0).integers(0, 255, (60, 70, 3), dtype=np.uint8)
+    assert again.maps(image, 0.25).shape == (3, 1, 60, 70)
+    assert np.allclose(again.maps(image, 0.25), model.maps(image, 0.25))
+    assert set(allinsam_core.segment(image, again, spacing=0.25).classes) <= {"a", "b", "c"}

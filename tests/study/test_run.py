@@ -300,7 +300,7 @@ def test_a_run_with_instance_maps_parts_nuclei_by_them(
     monkeypatch.setattr(method, "predict_maps", lambda image: maps)
     prob, labels = method.segment(case, config.instances, 0.4)
     assert np.array_equal(prob, threshold.rescaled(maps[0], 0.4))
-    by_maps = instances.from_maps(prob, *maps[1:], config.instances, case.spacing)
+    by_maps = instances.nuclei(np.stack([prob, *maps[1:]]), config.instances, case.spacing)
     assert np.array_equal(labels, by_maps)
 
 

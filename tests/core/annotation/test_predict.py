@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 
 import numpy as np
@@ -29,6 +30,7 @@ def image() -> np.ndarray:
     return np.kron(rng.integers(0, 256, (20, 26, 3)), np.ones((10, 10, 1))).astype(np.uint8)  # 200×260 px
 
 
+LowRes = Callable[[BoxAnnotator, np.ndarray], tuple[np.ndarray, np.ndarray]]
 BOXES = np.array(
     [[10, 12, 31, 30], [12, 12, 33, 30], [100, 80, 125, 101], [235, 180, 260, 200], [20, 20, 180, 150]], np.float32
 )
@@ -59,6 +61,7 @@ def test_a_whole_image_is_answered_as_by_sam_predictor(
     ellipses: bool,
     sam_predictor: type,
     monkeypatch: pytest.MonkeyPatch,
+    low_res: LowRes,
 ) -> None:
     monkeypatch.setattr(sam, "mask_threshold", 0.0)  # random weights give logits on both sides of it
     theirs = sam_predictor(sam)
@@ -67,7 +70,7 @@ def test_a_whole_image_is_answered_as_by_sam_predictor(
     masks = ours.annotate(image, BOXES)
     (embedding,) = ours._embeddings[Window(0, 0, 200, 260)]
     assert torch.allclose(embedding, theirs.get_image_embedding()[0], atol=1e-5)
-    low, scores = ours.low_res(BOXES)
+    low, scores = low_res(ours, BOXES)
     for index, box in enumerate(BOXES):
         scaled = torch.from_numpy(theirs.transform.apply_boxes(box[None], (200, 260)))
         hint = ellipse.logits(scaled, 256, 64)[0].numpy() if ellipses else None
@@ -87,16 +90,16 @@ def test_only_mini_sam_is_given_ellipses_unless_told(sam: sams.Sam) -> None:
         assert not BoxAnnotator(sams.build("vit_b"), field=None).ellipses
 
 
-def test_many_boxes_at_once_equal_one_by_one(sam: sams.Sam, image: np.ndarray) -> None:
+def test_many_boxes_at_once_equal_one_by_one(sam: sams.Sam, image: np.ndarray, low_res: LowRes) -> None:
     together = BoxAnnotator(sam, field=150)
     together.set_image(image)
-    logits, scores = together.low_res(BOXES)
+    logits, scores = low_res(together, BOXES)
     masks = together.predict(BOXES)
     assert len(together._embeddings) > 2  # several windows, one of them for the large box
     for index in range(len(BOXES)):
         alone = BoxAnnotator(sam, field=150, batch=1)
         alone.set_image(image)
-        one, score = alone.low_res(BOXES[index : index + 1])
+        one, score = low_res(alone, BOXES[index : index + 1])
         assert np.allclose(one[0], logits[index], atol=1e-5)
         assert np.allclose(score[0], scores[index], atol=1e-5)
         (mask,) = alone.predict(BOXES[index : index + 1])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from allinsam_core.learning.instances import InstanceSettings, from_maps, from_probability, nuclei, targets
+from allinsam_core.learning.instances import InstanceSettings, from_probability, nuclei, targets
 
 
 def disc(centre: tuple[float, float], radius: float, size: int = 64) -> np.ndarray:
@@ -153,7 +153,7 @@ def test_true_maps_give_the_nuclei_back() -> None:
     labels[disc((30, 37), 9) & (labels == 0)] = 2  # overlap by a pixel: one foreground
     labels[disc((50, 50), 6)] = 3
     labels[:4, 40:52] = 4  # at the border
-    found = from_maps((labels > 0).astype(np.float32), *maps_of(labels))
+    found = nuclei(np.stack([(labels > 0).astype(np.float32), *maps_of(labels)]))
     assert found.dtype == np.int32
     assert found.max() == 4
     assert np.array_equal(found > 0, labels > 0)
@@ -184,7 +184,7 @@ def test_small_and_doubtful_nuclei_are_dropped() -> None:
 
     def counts(**settings: float) -> list[int]:
         s, half = InstanceSettings.model_validate(settings), np.full(prob.shape, 0.2)
-        return [int(from_probability(prob, s, 0.25).max()), int(from_maps(prob, half, half, s, 0.25).max())]
+        return [int(from_probability(prob, s, 0.25).max()), int(nuclei(np.stack([prob, half, half]), s, 0.25).max())]
 
     assert counts() == [3, 3]
     assert counts(smallest_area=3.0625) == [3, 3]  # 49 px of 0.0625 µm²
