@@ -22,7 +22,7 @@ from allinsam_core.annotation.predict import MINI_SPACING, field_at
 from allinsam_core.learning import checkpoint, threshold
 from allinsam_core.learning.adapter import AdaptedSam, Placement
 from allinsam_core.learning.infer import maps
-from allinsam_core.learning.instances import MAPS
+from allinsam_core.learning.instances import MAPS, InstanceSettings
 from allinsam_core.learning.method import WindowSettings
 from allinsam_core.settings import sentence_of
 
@@ -35,7 +35,8 @@ class Description(BaseModel):
     base, base_sha256: the SAM it stands on and `sam.weights_checksum` of its weights. classes: one network each, or if
     joint, one map each of a single network. spacing: µm per pixel of the images it learnt from; window: in their
     pixels. instance_maps: whether each network gives the two distances that part nuclei. thresholds: one a class,
-    chosen on validation images. record: how it was trained. licence: of the data, where given.
+    chosen on validation images. parting: how nuclei are parted, lengths in pixels of 0.25 µm. record: how it was
+    trained. licence: of the data, where given.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -49,6 +50,7 @@ class Description(BaseModel):
     placement: Placement = "all"
     instance_maps: bool = False
     thresholds: tuple[float, ...] = (0.5,)
+    parting: InstanceSettings = InstanceSettings()
     record: dict[str, Any] = {}
     licence: str = ""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +10,9 @@ from scipy import ndimage
 
 from allinsam_core.annotation.merge import merge
 from allinsam_core.annotation.predict import MINI_SPACING, BoxAnnotator, default_field
-from allinsam_core.learning.instances import InstanceSettings, nuclei
+from allinsam_core.learning.instances import nuclei
 from allinsam_core.metrics import instance, pixel
-from allinsam_core.model import Model, base_sam, load
+from allinsam_core.model import Description, Model, base_sam, load
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,20 +48,19 @@ def segment(image: np.ndarray, model: Model | Path | str = "mini", *, spacing: f
     `load` takes. Raises ValueError for an implausible spacing.
     """
     model = model if isinstance(model, Model) else load(model)
-    return separate(model.maps(image, spacing), model.about.classes, spacing, model.about.joint)
+    return separate(model.maps(image, spacing), model.about, spacing)
 
 
-def separate(maps: np.ndarray, classes: Sequence[str], spacing: float, joint: bool = False) -> Nuclei:
+def separate(maps: np.ndarray, about: Description, spacing: float) -> Nuclei:
     """Nuclei of what a model gives, `Model.maps`: (C, 1 or 3, H, W), of whose probabilities 0.5 is the threshold.
 
-    A pixel that several classes claim goes to the higher probability, of equals to the earlier class. joint: the
-    classes are of one network; they part nuclei by the sum of their probabilities, and a nucleus, whole, is of the
-    class with the highest mean over it. Lengths of the instance step are those of 0.25 µm per pixel, scaled.
+    A pixel that several classes claim goes to the higher probability, of equals to the earlier class. Classes of one
+    joint network part nuclei by the sum of their probabilities, and a nucleus, whole, is of the class with the highest
+    mean over it. Nuclei are parted as `about.parting` says, its lengths scaled to `spacing`, µm per pixel.
     """
-    scale, prob = MINI_SPACING / spacing, maps[:, 0]
-    settings = InstanceSettings(smooth=scale, depth=scale, map_smooth=2 * scale, smallest=max(1, round(20 * scale**2)))
-    if joint:
-        instances = nuclei(np.minimum(prob.sum(axis=0), 1)[None], settings)
+    classes, settings, prob = about.classes, about.parting.scaled(MINI_SPACING / spacing), maps[:, 0]
+    if about.joint:
+        instances = nuclei(np.minimum(prob.sum(axis=0), 1)[None], settings, spacing)
         labels = np.arange(1, instances.max(initial=0) + 1)
         mean = np.stack([ndimage.mean(own, instances, labels) for own in prob])
         kinds = tuple(classes[kind] for kind in mean.argmax(axis=0))
@@ -71,7 +69,7 @@ def separate(maps: np.ndarray, classes: Sequence[str], spacing: float, joint: bo
     instances, names = np.zeros(winner.shape, np.int32), list[str]()
     for index, name in enumerate(classes):
         own = np.stack([np.where(winner == index, prob[index], 0), *maps[index, 1:]])
-        found = nuclei(own, settings)
+        found = nuclei(own, settings, spacing)
         instances = np.where(found > 0, found + len(names), instances).astype(np.int32)
         names += [name] * int(found.max(initial=0))
     area = np.bincount(instances.ravel(), minlength=len(names) + 1)[1:]

@@ -21,8 +21,8 @@ from allinsam_core.annotation.sam import MINIS, Sam, weights_checksum
 from allinsam_core.data.case import Case
 from allinsam_core.learning import threshold
 from allinsam_core.learning.augment import AugmentSettings
-from allinsam_core.learning.losses import MapSettings
 from allinsam_core.learning.instances import MAPS
+from allinsam_core.learning.losses import MapSettings
 from allinsam_core.learning.method import NetworkMethod, WindowSettings
 from allinsam_core.learning.train import TrainSettings
 from allinsam_core.model import Base, Description, Model, base_sam, network, save

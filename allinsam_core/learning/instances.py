@@ -38,6 +38,11 @@ class InstanceSettings(Settings):
     smallest_area: float = Field(default=0.0, exclude_if=lambda area: area == 0)  # µm²; smaller nuclei are dropped too
     lowest_peak: float = Field(default=0.0, exclude_if=lambda peak: peak == 0)  # of a kept nucleus' probabilities
 
+    def scaled(self, by: float) -> InstanceSettings:
+        """The same for pixels of which `by` fill the side of one of these."""
+        lengths = {name: getattr(self, name) * by for name in ("smooth", "depth", "map_smooth")}
+        return self.model_copy(update={**lengths, "smallest": max(1, round(self.smallest * by**2))})
+
     def smallest_pixels(self, spacing: float | None) -> float:
         """The fewest pixels, of `spacing` µm each, in a kept nucleus. Raises ValueError where it needs a spacing."""
         if not self.smallest_area:

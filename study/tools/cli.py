@@ -37,6 +37,10 @@ ELSEWHERE = {
         "study.tools.train:train",
         "Train All-in-SAM on your own annotated images; killed, the same call goes on where it stopped.",
     ),
+    "export": (
+        "study.tools.export_run:export",
+        "The model of a finished run as one file that `segment` takes: weights, classes, resolution, record, licence.",
+    ),
     "describe": (
         "study.tools.describe:describe",
         "Parameter counts of an adapted SAM, or a trained model's base, classes, resolution, training and scores.",

@@ -14,7 +14,7 @@ import numpy as np
 
 from allinsam_core.data.case import Case
 from allinsam_core.learning import threshold
-from allinsam_core.model import Model
+from allinsam_core.model import Description, Model
 from allinsam_core.nuclei import score, separate
 from study.rivals.otsu import Otsu, OtsuSettings
 
@@ -75,17 +75,19 @@ def compare(model: Model, plain: Model, cases: Sequence[Case]) -> Comparison:
     dice: dict[str, list[float]] = {name: [] for name in NAMES}
     aji: dict[str, list[float]] = {name: [] for name in NAMES}
 
-    def add(name: str, maps: np.ndarray, classes: Sequence[str], case: Case) -> None:
-        scores = score(separate(maps, classes, spacing).instances, case.instances)
+    one = plain.about.model_copy(update={"classes": ("nucleus",)})
+
+    def add(name: str, maps: np.ndarray, about: Description, case: Case) -> None:
+        scores = score(separate(maps, about, spacing).instances, case.instances)
         dice[name].append(scores.pixel.dice)
         aji[name].append(scores.instance.aji_kumar)
 
     for case in judged:
-        add("trained", model.maps(case.image, spacing), model.about.classes, case)
+        add("trained", model.maps(case.image, spacing), model.about, case)
     for name, method in predict.items():
         seen = {case.name: method(case.image) for case in {c.name: c for c in (*val, *judged)}.values()}
         cut = threshold.choose(((seen[case.name][0], case.mask) for case in val), cautious=True)
         for case in judged:
             prob, *distances = seen[case.name]
-            add(name, np.stack([threshold.rescaled(prob, cut), *distances])[None], ("nucleus",), case)
+            add(name, np.stack([threshold.rescaled(prob, cut), *distances])[None], one, case)
     return Comparison(judged[0].split, tuple(case.name for case in judged), dice, aji)

@@ -173,7 +173,7 @@ def _part(job: Job, row: int, column: int, read: Callable[[Place], np.ndarray]) 
     place, maps = neighbourhood(job.grid, row, column, read)
     found: list[Nucleus] = []
     if (maps[:, 0] >= 128).any():
-        nuclei = separate(maps.astype(np.float32) / 255, job.model.about.classes, job.spacing, job.model.about.joint)
+        nuclei = separate(maps.astype(np.float32) / 255, job.model.about, job.spacing)
         labels = owned(nuclei.instances, job.grid.core(row, column), place)
         if len(labels):
             found = _measured(job, nuclei.instances, nuclei.classes, nuclei.confidence, labels, place)

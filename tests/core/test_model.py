@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,6 +29,10 @@ WINDOW = WindowSettings(field=48, size=64, batch=4)
 def base(tiny_sam: sams.Sam, monkeypatch: pytest.MonkeyPatch) -> sams.Sam:
     monkeypatch.setattr(sams, "load_mini", lambda name="mini": tiny_sam)
     return tiny_sam
+
+
+def about_of(*classes: str, **more: Any) -> Description:
+    return Description(base="mini", base_sha256="", classes=classes, **more)
 
 
 def cases(classes: tuple[str, ...] = ()) -> list[Case]:
@@ -124,7 +129,7 @@ def test_a_pixel_of_two_classes_goes_to_the_higher_probability() -> None:
     prob = np.zeros((2, 1, 20, 40), np.float32)
     prob[0, 0, 4:16, 4:24] = 0.6
     prob[1, 0, 4:16, 16:36] = 0.9
-    nuclei = separate(prob, ("a", "b"), 0.25)
+    nuclei = separate(prob, about_of("a", "b"), 0.25)
     assert nuclei.classes == ("a", "b")
     assert (nuclei.instances[4:16, 16:36] == 2).all()
     assert (nuclei.instances[4:16, 4:16] == 1).all()
@@ -136,8 +141,8 @@ def test_the_two_distances_part_nuclei_that_touch() -> None:
     maps[0, 0] = 0
     maps[0, 0, 4:16, 4:36] = 0.9  # one bar, of which the distances say that it is two nuclei
     maps[0, 1:, 6:14, 7:17] = maps[0, 1:, 6:14, 23:33] = 0
-    assert separate(maps[:, :1], ("nucleus",), 0.25).instances.max() == 1
-    found = separate(maps, ("nucleus",), 0.25)
+    assert separate(maps[:, :1], about_of("nucleus"), 0.25).instances.max() == 1
+    found = separate(maps, about_of("nucleus"), 0.25)
     assert found.instances.max() == 2
     assert found.probability.shape == (1, 20, 40)
 
@@ -193,7 +198,7 @@ def test_classes_of_one_network_part_nuclei_together(tmp_path: Path, base: sams.
     prob[0, 0, 4:16, 4:16], prob[1, 0, 4:16, 4:16] = 0.4, 0.3  # neither class alone is half, both together are
     prob[0, 0, 4:16, 24:36], prob[1, 0, 4:16, 24:28] = 0.5, 0.9  # a rim of another class splits no nucleus
     prob[0, 0, 4:16, 24:28] = 0.1
-    found = separate(prob, ("a", "b"), 0.25, joint=True)
+    found = separate(prob, about_of("a", "b", joint=True), 0.25)
     assert found.classes == ("a", "a")
     assert found.instances.max() == 2
     assert found.confidence == pytest.approx([0.4, (0.1 * 4 + 0.5 * 8) / 12])
