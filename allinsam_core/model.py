@@ -27,6 +27,7 @@ from allinsam_core.learning.method import WindowSettings
 from allinsam_core.settings import sentence_of
 
 Base = Literal["mini", "mini2", "vit_b", "vit_l", "vit_h"]
+TRAINED = {"breast": Path(__file__).with_name("breast.safetensors")}  # model files that ship with the package
 
 
 class Description(BaseModel):
@@ -157,7 +158,8 @@ def describe(path: Path) -> Description:
 
 
 def load(source: Path | str = "mini", weights: Path | str | None = None, device: str = "cpu") -> Model:
-    """A model ready for `segment`. source: a model file, or "mini" or "mini2": a shipped SAM, promptless, not adapted.
+    """A model ready for `segment`. source: a model file; "mini" or "mini2", a shipped SAM, promptless, not adapted; or
+    "breast", a shipped model of lymphocytes, epithelial and stromal nuclei (MODEL_CARD.md).
 
     weights: checkpoint of the SAM that the model stands on, unless that is mini-SAM. Raises ValueError where the file
     is damaged, where those are not the weights that it was trained on, or where there is no such device.
@@ -165,9 +167,11 @@ def load(source: Path | str = "mini", weights: Path | str | None = None, device:
     check_device(device)
     if str(source) in sams.SHIPPED:
         return zero_shot(base_sam(str(source), weights), cast(Base, str(source)), device=device)
-    path = Path(source)
+    path = TRAINED.get(str(source), Path(source))
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such model file; expected mini, mini2 or a file of `allinsam train`")
+        raise FileNotFoundError(
+            f"{path}: no such model file; expected mini, mini2, breast or a file of `allinsam train`"
+        )
     about = describe(path)
     try:
         sam = base_sam(about.base, weights)

@@ -36,7 +36,9 @@ def segment(
     threshold: Annotated[
         float | None, typer.Option(help="Probability from which on a pixel is nucleus; by default the model's own.")
     ] = None,
-    model: Annotated[str, typer.Option(help="A file of `allinsam train`, or mini or mini2, as they ship.")] = "mini",
+    model: Annotated[
+        str, typer.Option(help="A file of `allinsam train`; or mini, mini2, breast, as they ship.")
+    ] = "mini",
     checkpoint: Annotated[
         Path | None, typer.Option(help="Weights of Meta's SAM, for a model that stands on it.")
     ] = None,
