@@ -9,11 +9,14 @@ from typing import Annotated, Any
 import typer
 
 from allinsam_core.annotation import sam
+from allinsam_core.model import TRAINED
 from allinsam_core.model import describe as read
 
 
 def describe(
-    name: Annotated[str, typer.Argument(help="mini, vit_b, vit_l or vit_h; or a model file of `allinsam train`.")],
+    name: Annotated[
+        str, typer.Argument(help="mini, vit_b, vit_l or vit_h; a model file of `allinsam train`, or breast.")
+    ],
     placement: Annotated[str, typer.Option(help="Of a SAM: which blocks are adapted: all, late or none.")] = "all",
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
 ) -> None:
@@ -25,7 +28,7 @@ def describe(
         lines = [f"{key:<10}{value:>13,}" for key, value in said.items()]
     else:
         try:
-            about = read(Path(name))
+            about = read(TRAINED.get(name, Path(name)))
         except (ValueError, OSError) as error:
             known = f"expected one of {', '.join(sam.MODELS)}, or a model file"
             typer.echo(f"describe: {error}; {known}", err=True)
