@@ -54,12 +54,18 @@ def tuned(val: Sequence[Example], train: Sequence[Example], settings: InstanceSe
         settings,
         PARTING[len(val[0].maps)],
     )
-    whole = [parted(example.maps, settings) for example in train]
-    return _search(
-        lambda s: _mean(score(dropped(w, e.maps[0], s, e.spacing), e.truth) for w, e in zip(whole, train, strict=True)),
-        settings,
-        KEEPING,
-    )
+    return kept(train, settings)
+
+
+def kept(examples: Sequence[Example], settings: InstanceSettings) -> InstanceSettings:
+    """`settings` with the fields of `KEEPING` chosen on the examples."""
+    whole = [parted(example.maps, settings) for example in examples]
+
+    def mark(s: InstanceSettings) -> float:
+        pairs = zip(whole, examples, strict=True)
+        return _mean(score(dropped(labels, e.maps[0], s, e.spacing), e.truth) for labels, e in pairs)
+
+    return _search(mark, settings, KEEPING)
 
 
 def _mean(values: object) -> float:

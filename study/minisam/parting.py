@@ -1,4 +1,4 @@
-"""How the shipped SAMs, without training, part nuclei and which they keep: `python -m study.minisam.parting`.
+"""Which nuclei the shipped SAMs keep of those that they find without training: `python -m study.minisam.parting`.
 
 Chosen on MoNuSeg's 24 training images, from none of which they have learnt, by the search of `study.tuning`; the six
 validation images show what it gives. The record has both; `allinsam_core.model.PARTING` has what was chosen.
@@ -19,7 +19,7 @@ from allinsam_core.model import Base, base_sam, zero_shot
 from study import records
 from study.datasets import monuseg
 from study.root import data_root, resolved
-from study.tuning import KEEPING, PARTING, Example, tuned
+from study.tuning import KEEPING, Example, kept
 
 EVERY = 2  # of the training images, the first of so many
 METRICS = ("f1_instance_50", "aji_kumar", "pq")
@@ -38,14 +38,14 @@ def choose(base: str, results: Path) -> Path:
         }
     plain = InstanceSettings()
     with watch.measure("fit"):
-        chosen = tuned(shown["train"], shown["train"], plain)
+        chosen = kept(shown["train"], plain)
     rows = [
         {"image": case.name, "settings": name, **{metric: getattr(scores, metric) for metric in METRICS}}
         for name, settings in (("usual", plain), ("chosen", chosen))
         for case, each in zip(used["val"], shown["val"], strict=True)
         for scores in [instance.evaluate(_nuclei(each, settings), each.truth)]
     ]
-    config = {"base": base, "sha256": weights_checksum(sam), "every": EVERY, "values": [PARTING, KEEPING]}
+    config = {"base": base, "sha256": weights_checksum(sam), "every": EVERY, "values": KEEPING}
     record = records.make(
         f"parting-{base}", config, data=used, modules=(__name__,), watch=watch,
         chosen=chosen.model_dump(mode="json"),
