@@ -27,6 +27,7 @@ from allinsam_core.learning.method import WindowSettings
 from allinsam_core.settings import sentence_of
 
 Base = Literal["mini", "mini2", "vit_b", "vit_l", "vit_h"]
+KEPT = InstanceSettings(smallest_area=5.0, lowest_peak=0.9)  # by a mini-SAM as it is: `study.minisam.parting`
 TRAINED = {"breast": Path(__file__).with_name("breast.safetensors")}  # model files that ship with the package
 
 
@@ -138,7 +139,8 @@ def zero_shot(sam: sams.Sam, base: Base, about: Description | None = None, devic
     plain = Description(base=base, base_sha256=sams.weights_checksum(sam), placement="none")
     if base in sams.MINIS:
         own = sams.MINIS[base]
-        plain = plain.model_copy(update={"window": WindowSettings(field=own.field), "instance_maps": own.instance_maps})
+        given = {"window": WindowSettings(field=own.field), "instance_maps": own.instance_maps, "parting": KEPT}
+        plain = plain.model_copy(update=given)
     if about is not None:
         plain = plain.model_copy(update={"spacing": about.spacing, "window": about.window})
     return Model(plain, nn.ModuleList([network(sam, base, "none", plain.outputs)]), device)

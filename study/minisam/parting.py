@@ -47,7 +47,7 @@ def choose(base: str, results: Path) -> Path:
     ]
     config = {"base": base, "sha256": weights_checksum(sam), "every": EVERY, "values": KEEPING}
     record = records.make(
-        f"parting-{base}", config, data=used, modules=(__name__,), watch=watch,
+        f"parting-{base}", config, data=used, modules=("study.minisam.parting",), watch=watch,
         chosen=chosen.model_dump(mode="json"),
     )  # fmt: skip
     return records.save(record, results / "mini_sam" / f"parting-{base}", rows=pd.DataFrame(rows))

@@ -14,6 +14,7 @@ import numpy as np
 
 from allinsam_core.data.case import Case
 from allinsam_core.learning import threshold
+from allinsam_core.learning.instances import InstanceSettings
 from allinsam_core.model import Description, Model
 from allinsam_core.nuclei import score, separate
 from study.rivals.otsu import Otsu, OtsuSettings
@@ -75,7 +76,7 @@ def compare(model: Model, plain: Model, cases: Sequence[Case]) -> Comparison:
     dice: dict[str, list[float]] = {name: [] for name in NAMES}
     aji: dict[str, list[float]] = {name: [] for name in NAMES}
 
-    one = plain.about.model_copy(update={"classes": ("nucleus",)})
+    of = {"zero-shot": plain.about, "Otsu": plain.about.model_copy(update={"parting": InstanceSettings()})}
 
     def add(name: str, maps: np.ndarray, about: Description, case: Case) -> None:
         scores = score(separate(maps, about, spacing).instances, case.instances)
@@ -89,5 +90,5 @@ def compare(model: Model, plain: Model, cases: Sequence[Case]) -> Comparison:
         cut = threshold.choose(((seen[case.name][0], case.mask) for case in val), cautious=True)
         for case in judged:
             prob, *distances = seen[case.name]
-            add(name, np.stack([threshold.rescaled(prob, cut), *distances])[None], one, case)
+            add(name, np.stack([threshold.rescaled(prob, cut), *distances])[None], of[name], case)
     return Comparison(judged[0].split, tuple(case.name for case in judged), dice, aji)

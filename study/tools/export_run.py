@@ -22,6 +22,7 @@ from study.root import resolved
 from study.tools.errors import sentence
 
 TRAINED = "trained.safetensors"
+RECORDED = ("run_id", "config_hash", "config", "commit", "sha256")
 # µm per pixel of the images, as their readers say
 SPACINGS = {"monuseg": 0.25, "monuseg_20x": 0.5, "brca_m2c": 0.5, "simulated": 0.25}
 
@@ -60,6 +61,7 @@ def exported(run: Path, work: Path) -> models.Model:
         raise FileNotFoundError(
             f"{file}: no such file, expected the run's trained tensors; name their folder by --work"
         )
+    training = {**record["training"], "seconds": record["fit_seconds"]}
     weights = None if settings.weights == "shipped" else weights_of(settings.weights, settings.name)
     sam = models.base_sam(settings.name, weights)
     about = models.Description(
@@ -73,7 +75,7 @@ def exported(run: Path, work: Path) -> models.Model:
         instance_maps=config.instance_maps is not None,
         thresholds=(record.get("threshold", 0.5),) * (len(config.classes.names) if config.classes else 1),
         parting=parting_of(record, config).scaled(spacing / 0.25),
-        record={name: record[name] for name in ("run_id", "config_hash", "config", "commit", "sha256", "training")},
+        record={**{name: record[name] for name in RECORDED}, "training": {"all": training}},
         licence=licence_of(config.data.source),
     )
     network = models.network(sam, settings.name, settings.placement, about.outputs)

@@ -212,3 +212,12 @@ def test_classes_of_one_network_part_nuclei_together(tmp_path: Path, base: sams.
     assert again.maps(image, 0.25).shape == (3, 1, 60, 70)
     assert np.allclose(again.maps(image, 0.25), model.maps(image, 0.25))
     assert set(allinsam_core.segment(image, again, spacing=0.25).classes) <= {"a", "b", "c"}
+
+
+def test_the_shipped_model_of_breast_tissue_names_three_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()  # the weights that it stands on are the shipped ones
+    model = allinsam_core.load("breast")
+    assert model.about.classes == ("lymphocyte", "epithelial", "stromal")
+    assert (model.about.joint, model.about.spacing, model.about.licence) == (True, 0.5, "BSD-3-Clause")
+    white = np.full((80, 80, 3), 245, np.uint8)
+    assert not allinsam_core.segment(white, model, spacing=0.5).instances.any()

@@ -49,6 +49,8 @@ def test_the_file_finds_the_nuclei_of_the_run(tiny_config: RunConfig, tmp_path: 
     assert (model.about.spacing, model.about.instance_maps, model.about.joint) == (0.25, True, False)
     chosen = json.loads((folder / "run.json").read_text())["instances_chosen"]
     assert model.about.parting.model_dump(mode="json") == chosen
+    described = CliRunner().invoke(app, ["describe", str(tmp_path / "mine.safetensors")])
+    assert (described.exit_code, "trained all" in described.output) == (0, True)
     case = simulate.tile(9, 64)
     method = methods.build(config, "cpu")
     from allinsam_core.learning.checkpoint import load
@@ -64,7 +66,7 @@ def test_several_classes_are_one_network(
 ) -> None:
     config = but(tiny_config, classes=ClassSettings(names=("round", "long")))
     record = {"config": config.model_dump(mode="json"), "run_id": config.run_id, "config_hash": config.hash}
-    record |= {"commit": "c", "sha256": "s", "training": {}}
+    record |= {"commit": "c", "sha256": "s", "training": {}, "fit_seconds": 1.0}
     method = methods.build(config, "cpu")
     method.save(tmp_path / "work" / config.place / "trained.safetensors", config.base_weights, {})
     (tmp_path / "run").mkdir()
