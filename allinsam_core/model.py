@@ -118,11 +118,11 @@ def base_sam(base: str, weights: Path | str | None = None) -> sams.Sam:
     raise ValueError(f"unknown SAM {base!r}; expected one of {', '.join(sams.MODELS)}")
 
 
-def network(sam: sams.Sam, base: str, placement: Placement = "all", instance_maps: bool = False) -> AdaptedSam:
+def network(sam: sams.Sam, placement: Placement = "all", instance_maps: bool = False) -> AdaptedSam:
     """An adapted SAM of its own on the shared, frozen encoder of `sam`."""
     own = copy.deepcopy(sam, {id(sam.image_encoder): sam.image_encoder})
     outputs = 1 + MAPS if instance_maps else 1
-    return AdaptedSam(own, placement=placement, reduction=sams.REDUCTION[base], outputs=outputs)
+    return AdaptedSam(own, placement=placement, outputs=outputs)
 
 
 def zero_shot(sam: sams.Sam, base: Base, about: Description | None = None, device: str = "cpu") -> Model:
@@ -133,7 +133,7 @@ def zero_shot(sam: sams.Sam, base: Base, about: Description | None = None, devic
         plain = plain.model_copy(update={"window": WindowSettings(field=own.field), "instance_maps": own.instance_maps})
     if about is not None:
         plain = plain.model_copy(update={"spacing": about.spacing, "window": about.window})
-    return Model(plain, nn.ModuleList([network(sam, base, "none", plain.instance_maps)]), device)
+    return Model(plain, nn.ModuleList([network(sam, "none", plain.instance_maps)]), device)
 
 
 def save(model: Model, path: Path) -> None:
@@ -166,6 +166,6 @@ def load(source: Path | str = "mini", weights: Path | str | None = None, device:
         sam = base_sam(about.base, weights)
     except ValueError as error:
         raise ValueError(f"{path}: was trained on {about.base}; {error}") from error
-    nets = nn.ModuleList([network(sam, about.base, about.placement, about.instance_maps) for _ in about.classes])
+    nets = nn.ModuleList([network(sam, about.placement, about.instance_maps) for _ in about.classes])
     checkpoint.load(nets, path, sams.weights_checksum(sam), about.base)
     return Model(about, nets.eval(), device)

@@ -68,7 +68,7 @@ def classes(cases: Sequence[Case]) -> tuple[str, ...]:
 def method(sam: Sam, recipe: Recipe, device: str = "auto") -> NetworkMethod:
     """The method for one class, untrained, on the frozen encoder of `sam`."""
     torch.manual_seed(recipe.seed)
-    net = network(sam, recipe.base, instance_maps=recipe.instance_maps is not None)
+    net = network(sam, instance_maps=recipe.instance_maps is not None)
     shared: dict[str, Any] = {"window": recipe.window, "train": recipe.train, "augment": recipe.augment}
     shared |= {"seed": recipe.seed, "device": device, "instance_maps": recipe.instance_maps}
     if recipe.mocl is None:
