@@ -128,10 +128,10 @@ def base_sam(base: str, weights: Path | str | None = None) -> sams.Sam:
     raise ValueError(f"unknown SAM {base!r}; expected one of {', '.join(sams.MODELS)}")
 
 
-def network(sam: sams.Sam, base: str, placement: Placement = "all", outputs: int = 1) -> AdaptedSam:
+def network(sam: sams.Sam, placement: Placement = "all", outputs: int = 1) -> AdaptedSam:
     """An adapted SAM of its own, with so many maps, on the shared, frozen encoder of `sam`."""
     own = copy.deepcopy(sam, {id(sam.image_encoder): sam.image_encoder})
-    return AdaptedSam(own, placement=placement, reduction=sams.REDUCTION[base], outputs=outputs)
+    return AdaptedSam(own, placement=placement, outputs=outputs)
 
 
 def zero_shot(sam: sams.Sam, base: Base, about: Description | None = None, device: str = "cpu") -> Model:
@@ -143,7 +143,7 @@ def zero_shot(sam: sams.Sam, base: Base, about: Description | None = None, devic
         plain = plain.model_copy(update=given)
     if about is not None:
         plain = plain.model_copy(update={"spacing": about.spacing, "window": about.window})
-    return Model(plain, nn.ModuleList([network(sam, base, "none", plain.outputs)]), device)
+    return Model(plain, nn.ModuleList([network(sam, "none", plain.outputs)]), device)
 
 
 def save(model: Model, path: Path) -> None:
@@ -180,6 +180,6 @@ def load(source: Path | str = "mini", weights: Path | str | None = None, device:
     except ValueError as error:
         raise ValueError(f"{path}: was trained on {about.base}; {error}") from error
     count = 1 if about.joint else len(about.classes)
-    nets = nn.ModuleList([network(sam, about.base, about.placement, about.outputs) for _ in range(count)])
+    nets = nn.ModuleList([network(sam, about.placement, about.outputs) for _ in range(count)])
     checkpoint.load(nets, path, sams.weights_checksum(sam), about.base)
     return Model(about, nets.eval(), device)

@@ -69,7 +69,7 @@ def classes(cases: Sequence[Case]) -> tuple[str, ...]:
 def method(sam: Sam, recipe: Recipe, device: str = "auto") -> NetworkMethod:
     """The method for one class, untrained, on the frozen encoder of `sam`."""
     torch.manual_seed(recipe.seed)
-    net = network(sam, recipe.base, outputs=1 if recipe.instance_maps is None else 1 + MAPS)
+    net = network(sam, outputs=1 if recipe.instance_maps is None else 1 + MAPS)
     shared: dict[str, Any] = {"window": recipe.window, "train": recipe.train, "augment": recipe.augment}
     shared |= {"seed": recipe.seed, "device": device, "instance_maps": recipe.instance_maps}
     if recipe.mocl is None:

@@ -28,7 +28,7 @@ class Variant:
     ) -> None:  # fmt: skip
         torch.manual_seed(0)
         sam = sams.load_mini() if name == "mini" else sams.initialised(sams.build(name))
-        self.model = AdaptedSam(sam, placement, sams.REDUCTION[name], as_released=not fast).to(device)
+        self.model = AdaptedSam(sam, placement, as_released=not fast).to(device)
         self.short = fast and has_bfloat16(device)
         if fast:
             fold(self.model)

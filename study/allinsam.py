@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from allinsam_core.annotation import sam
 from allinsam_core.learning.adapter import AdaptedSam, Placement
@@ -27,18 +27,26 @@ class SamSettings(NetworkSettings):
 
     weights: "shipped" is our mini-SAM, "random" none, else a checkpoint by its name in the manifest or its path.
     depth: only so many blocks of the encoder, for checkpoints that have no more.
+    reduction: as `AdaptedSam`'s where none is given; what has no adapter keeps the number that its records have.
     """
 
     kind: Literal["sam"] = "sam"
     name: SamName = "mini"
     weights: str = "shipped"
     placement: Placement = "all"
-    reduction: int = 32
+    reduction: int = Field(default=32, gt=0)
     zero_init: bool = False
     as_released: bool = False
     trainable: Literal["adapter", "everything"] = "adapter"
     scrambled: bool | None = Field(default=None, exclude_if=lambda value: value is None)  # None: as `as_released`
     depth: int | None = Field(default=None, gt=0, exclude_if=lambda value: value is None)  # None: all blocks
+
+    @model_validator(mode="before")
+    @classmethod
+    def _reduction_of_the_sam(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or "reduction" in given or given.get("placement") == "none":
+            return given
+        return {**given, "reduction": sam.REDUCTION.get(str(given.get("name", "mini")), 32)}
 
     def initial(self, outputs: int = 1) -> AdaptedSam:
         if self.weights == "random":

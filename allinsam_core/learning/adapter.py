@@ -66,7 +66,7 @@ class Adapter(nn.Module):
         dim: int,
         depth: int,
         patch_size: int,
-        reduction: int = 32,
+        reduction: int,
         zero_init: bool = False,
         scrambled: bool = False,
     ) -> None:
@@ -107,6 +107,7 @@ class AdaptedSam(nn.Module):
     the first mask tokens of SAM's decoder, which has four anyway: the parameters stay the paper's. Sizes other than
     SAM's own interpolate the absolute position embedding.
     trainable: "adapter" freezes the encoder (the paper); "everything" trains it too (our comparison).
+    reduction: of the adapter's bottleneck; None: the study's, 32 for Meta's SAMs as released, 8 for narrower ones.
     scrambled: mix the tokens as the released code does; None: if `as_released`.
     """
 
@@ -117,7 +118,7 @@ class AdaptedSam(nn.Module):
         self,
         sam: Sam,
         placement: Placement = "all",
-        reduction: int = 32,
+        reduction: int | None = None,
         zero_init: bool = False,
         as_released: bool = False,
         trainable: Literal["adapter", "everything"] = "adapter",
@@ -147,6 +148,7 @@ class AdaptedSam(nn.Module):
         if placement != "none":
             dim = self.image_encoder.patch_embed.proj.out_channels
             scrambled = as_released if scrambled is None else scrambled
+            reduction = reduction or (32 if dim >= 768 else 8)
             self.adapter = Adapter(dim, depth, self.patch_size, reduction, zero_init, scrambled)
             for block in range(first):
                 self.adapter.per_block[block].requires_grad_(False)

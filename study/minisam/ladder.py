@@ -91,7 +91,7 @@ def adapted(rung: Rung, sam: sams.Sam, folder: Path) -> dict[str, Any]:
     train = subset(monuseg.load(data_root(), "train"), rung.fraction, rung.seed)
     val = monuseg.load(data_root(), "val")
     torch.manual_seed(rung.seed)
-    model = AdaptedSam(sam, reduction=sams.REDUCTION[rung.geometry], trainable=rung.trainable)
+    model = AdaptedSam(sam, trainable=rung.trainable)
     size = sam.image_encoder.img_size
     window = WindowSettings(field=sams.MINIS[rung.geometry].field, size=size)
     method = NetworkMethod(model, window, rung.train, AugmentSettings(), seed=rung.seed)

@@ -45,7 +45,7 @@ def counts(name: str, placement: str = "all") -> dict[str, int]:
     from allinsam_core.learning.adapter import AdaptedSam, parameter_counts
 
     with torch.device("meta"):  # shapes only: the largest SAM would fill 2.5 GB
-        model = AdaptedSam(sam.build(name), placement=placement, reduction=sam.REDUCTION[name])  # type: ignore[arg-type]
+        model = AdaptedSam(sam.build(name), placement=placement)  # type: ignore[arg-type]
     return parameter_counts(model)
 
 

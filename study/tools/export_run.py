@@ -78,7 +78,7 @@ def exported(run: Path, work: Path) -> models.Model:
         record={**{name: record[name] for name in RECORDED}, "training": {"all": training}},
         licence=licence_of(config.data.source),
     )
-    network = models.network(sam, settings.name, settings.placement, about.outputs)
+    network = models.network(sam, settings.placement, about.outputs)
     checkpoint.load(network, file, config.base_weights, settings.name)
     return models.Model(about, nn.ModuleList([network]).eval())
 

@@ -205,7 +205,7 @@ def test_classes_of_one_network_part_nuclei_together(tmp_path: Path, base: sams.
     about = Description(
         base="mini", base_sha256=sams.weights_checksum(base), classes=("a", "b", "c"), joint=True, thresholds=(0.5,) * 3
     )
-    model = Model(about, nn.ModuleList([network(base, "mini", outputs=about.outputs)]).eval())
+    model = Model(about, nn.ModuleList([network(base, outputs=about.outputs)]).eval())
     save(model, tmp_path / "joint.safetensors")
     again = allinsam_core.load(tmp_path / "joint.safetensors")
     image = np.random.default_rng(0).integers(0, 255, (60, 70, 3), dtype=np.uint8)

@@ -12,6 +12,7 @@ from allinsam_core.learning.losses import MapSettings
 from allinsam_core.learning.method import NetworkMethod, WindowSettings
 from allinsam_core.refinement.corrective import CorrectiveSettings, EmbeddingSam
 from allinsam_core.refinement.method import CorrectiveMethod
+from allinsam_core.settings import SettingsError, validated
 from study import methods
 from study.allinsam import MoclUNetSettings, SamSettings
 from study.config import RunConfig
@@ -78,6 +79,13 @@ def test_sams_settings_reach_the_adapter(tiny_sam: sam.Sam, monkeypatch: pytest.
     released = SamSettings(reduction=8, as_released=True, weights="random").network(0)
     assert not torch.equal(released.fourier.positional_encoding_gaussian_matrix, matrix)
     assert asked == [("mini", "file of shipped", None), ("mini",)]
+
+
+def test_a_sam_gets_the_studys_adapter_unless_another_is_asked_for() -> None:
+    settings = ({}, {"name": "mini2"}, {"name": "vit_h"}, {"placement": "none"}, {"reduction": 4})
+    assert [SamSettings(**given).reduction for given in settings] == [8, 8, 32, 32, 4]  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match=r"^model: name is 'x', expected 'mini', .*'vit_h'$"):
+        validated(SamSettings, {"name": "x"}, "model")
 
 
 def test_corrective_learning_is_reached_by_configuration(

@@ -35,7 +35,7 @@ def hybrid() -> sams.Sam:
 def test_mini2_has_exactly_these_parameters() -> None:
     with torch.device("meta"):
         mini2 = sams.build("mini2")
-        adapted = AdaptedSam(sams.build("mini2"), reduction=sams.REDUCTION["mini2"])
+        adapted = AdaptedSam(sams.build("mini2"))
     assert sum(p.numel() for p in mini2.parameters()) == 6_864_896
     assert parameter_counts(adapted) == {
         "total": 6_896_836,

@@ -59,6 +59,17 @@ def test_parameter_counts_of_other_placements() -> None:
     assert parameter_counts(everything)["trainable"] == parameter_counts(everything)["total"] == 93_792_820
 
 
+def test_the_default_adapter_is_the_studys() -> None:
+    with torch.device("meta"):
+        mini, narrow = AdaptedSam(sams.build("mini")), AdaptedSam(sams.build("mini"), reduction=32)
+        for name in sams.MODELS:
+            model = AdaptedSam(sams.build(name))
+            assert model.adapter is not None
+            assert model.adapter.up.in_features == model.adapter.up.out_features // sams.REDUCTION[name]
+    assert parameter_counts(mini)["adapter"] == 35_088
+    assert parameter_counts(narrow)["adapter"] == 7_620
+
+
 # ---- the high-pass filter
 
 
@@ -202,13 +213,13 @@ def test_each_block_receives_tokens_and_prompt_by_hand(tiny_sam: Sam, placement:
 
 def test_initial_weights_are_the_released_codes() -> None:
     torch.manual_seed(0)
-    module = adapter.Adapter(dim=768, depth=12, patch_size=16)
+    module = adapter.Adapter(dim=768, depth=12, patch_size=16, reduction=32)
     assert float(module.up.weight.detach().std()) == pytest.approx(0.02, rel=0.05)
     assert float(module.handcrafted.weight.detach().std()) == pytest.approx(np.sqrt(2 / (24 * 256)), rel=0.05)
     biases = [p for n, p in module.named_parameters() if n.endswith("bias")]
     assert len(biases) == 15
     assert not any(b.any() for b in biases)
-    assert not adapter.Adapter(64, 2, 16, zero_init=True).up.weight.any()
+    assert not adapter.Adapter(64, 2, 16, 32, zero_init=True).up.weight.any()
 
 
 def test_sams_position_matrix_and_no_mask_vector_are_adopted_unless_as_released(tiny_sam: Sam) -> None:

@@ -34,7 +34,10 @@ def test_cells_and_differences(results: Path, run_page: Callable[..., Any]) -> N
     place = ["Simulated cohort, podocytes", "0.4"]
     assert plain == [*place, "none", "0.60", "0.600 | [0.500, 0.700]", "2", "1"]
     assert ours[2:5] == ["ours", "0.60", "0.700 | [0.600, 0.800]"]
-    assert page.rows("differences")[1:] == [[*place, "ours", "+0.100 | [+0.100, +0.100]", "better"]]
+    assert page.rows("differences")[1:] == [[*place, "ours", "+0.100 | [+0.100, +0.100]", "better", "runs"]]
+    link = "runs.html?profile=mini%2Fnoise&amp;method=ours&amp;details=glomerulus+0.4"
+    assert link in page["cells"].markup
+    assert link in page["differences"].markup
     assert [page.text(key) for key in ("runs", "comparisons", "fit_seconds")] == ["2", "1", "10"]
     assert page["dice"].markup.count("<img") == 2
 
@@ -42,4 +45,4 @@ def test_cells_and_differences(results: Path, run_page: Callable[..., Any]) -> N
 def test_runs_of_the_smoke_profile_conclude_nothing(results: Path, run_page: Callable[..., Any]) -> None:
     page = run_page("label_noise", results=str(results), profile="smoke")
     assert "cannot tell" in page.text("verdict")
-    assert page.rows("differences")[1][-1] == "–"
+    assert page.rows("differences")[1][-2] == "–"

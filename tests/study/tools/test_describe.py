@@ -33,7 +33,7 @@ def test_a_model_file_is_described(tiny_sam: sams.Sam, tmp_path: Path) -> None:
     about = Description(
         base="mini", base_sha256="f" * 64, classes=("tumour",), thresholds=(0.4,), record=record, licence="CC0"
     )
-    save(Model(about, nn.ModuleList([network(tiny_sam, "mini")])), tmp_path / "m.safetensors")
+    save(Model(about, nn.ModuleList([network(tiny_sam)])), tmp_path / "m.safetensors")
     told = CliRunner().invoke(app, [str(tmp_path / "m.safetensors")]).output
     for said in (
         "mini (ffffffffffff)",
