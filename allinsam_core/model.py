@@ -171,9 +171,7 @@ def load(source: Path | str = "mini", weights: Path | str | None = None, device:
         return zero_shot(base_sam(str(source), weights), cast(Base, str(source)), device=device)
     path = TRAINED.get(str(source), Path(source))
     if not path.is_file():
-        raise FileNotFoundError(
-            f"{path}: no such model file; expected mini, mini2, breast or a file of `allinsam train`"
-        )
+        raise FileNotFoundError(f"{path}: no such model file; expected mini, mini2, breast or one of `allinsam train`")
     about = describe(path)
     try:
         sam = base_sam(about.base, weights)
