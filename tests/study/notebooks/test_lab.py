@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,7 @@ EVERY = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb") if pat
 # names, separated by commas, or "all"; some notebooks train for minutes
 NAMED = os.environ.get("ALLINSAM_NOTEBOOKS", "exercises,experiment,table3")
 CHOSEN = EVERY if NAMED == "all" else NAMED.split(",")
+CHEAP = ("deepliif", "labels", "reliability", "runs")
 RUN_ALL = """async name => {
   const {commands, shell} = window.jupyterapp;
   await commands.execute('docmanager:open', {path: `notebooks/${name}.ipynb`});
@@ -70,3 +72,14 @@ def test_papermill_finds_the_records_from_either_folder(
     shown = "".join("".join(o["data"].get("text/html", "")) for o in outputs if "data" in o)
     assert "make study PROFILE=choice" in shown  # a table, with what makes it
     assert "Not run yet" not in shown
+
+
+@pytest.mark.parametrize("name", CHEAP)
+def test_cheap_notebooks_find_the_records_from_their_own_folder(
+    name: str, run_page: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In this process: a kernel for each would take longer than the notebook."""
+    monkeypatch.chdir(ROOT / "notebooks")
+    page = run_page(name)
+    assert page
+    assert [key for key, shown in page.items() if "Not run yet" in shown.markup] == []
