@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import shapely
 
+from study.names import readable
 from study.tools.formats.outline import outlines
 
 _COLUMNS = ["image", "id", "kind", "seconds", "clicks", "keys", "kept"]
@@ -27,7 +28,7 @@ def read(logs: Iterable[Path]) -> pd.DataFrame:
             try:
                 entry = json.loads(line)
                 spent = {name: float(entry[name]) for name in ("seconds", "clicks", "keys")}
-                action, key = entry["action"], (path.name, str(entry["id"]))
+                action, key = entry["action"], (readable(path.name), str(entry["id"]))
             except (ValueError, KeyError, TypeError) as error:
                 raise ValueError(f"{path}: line {number} is no entry of the annotator's log ({error!r})") from None
             if action == "draw":

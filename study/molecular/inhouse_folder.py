@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from study.molecular.patch import CELL_TYPES, MARKER_OF, SPACING, CellType, Marker
+from study.names import readable
 
 COLUMNS = ("slide", "injured", "spacing", "wt1_threshold", "gata3_threshold")
 _INJURED = {"yes": True, "no": False}
@@ -20,9 +21,14 @@ def entries(folder: Path) -> list[Path]:
     return [path for path in found if not path.name.startswith(".") and path.name.lower() not in _JUNK]
 
 
+def stem(path: Path) -> str:
+    """The name of a patch: its file's without suffix, as text."""
+    return readable(path.stem)
+
+
 def pngs(folder: Path) -> dict[str, Path]:
     """The PNG files of a folder by name without suffix, which may be in capitals."""
-    return {path.stem: path for path in entries(folder) if path.suffix.lower() == ".png" and path.is_file()}
+    return {stem(path): path for path in entries(folder) if path.suffix.lower() == ".png" and path.is_file()}
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,7 @@ class Layout:
             patches={cell_type: pngs(folder / "patches" / cell_type) for cell_type in CELL_TYPES},
             molecular=pngs(folder / "if"),
             masks={
-                path.name: {
+                readable(path.name): {
                     cell_type: pngs(path / cell_type) for cell_type in CELL_TYPES if (path / cell_type).is_dir()
                 }
                 for path in annotators

@@ -20,6 +20,7 @@ from allinsam_core.annotation.predict import BoxAnnotator, default_field
 from allinsam_core.atomic import replacing
 from allinsam_core.model import base_sam
 from study.datasets.image import read_rgb
+from study.names import readable
 from study.tools import notices
 from study.tools.errors import sentence
 from study.tools.formats import Boxes, read_boxes, write_geojson, write_imagej
@@ -65,7 +66,7 @@ def run(
     """
     pixels = read_rgb(image)
     spacing = pixel_size(image, spacing)
-    prompts = read_boxes(boxes, (pixels.shape[0], pixels.shape[1]), str(image.resolve()))
+    prompts = read_boxes(boxes, (pixels.shape[0], pixels.shape[1]), readable(image.resolve()))
     if not len(prompts):
         raise ValueError(f"{boxes}: holds no boxes for {image.name}, expected at least one")
     sam = base_sam(model, checkpoint)

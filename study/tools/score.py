@@ -14,6 +14,7 @@ import numpy as np
 import typer
 
 from allinsam_core.metrics import instance, pixel
+from study.names import readable
 from study.tools import kinds, maps, notices
 from study.tools.pairs import find
 
@@ -82,7 +83,7 @@ def score(
         "threshold": threshold,
         "prediction": _said(pred_kind, threshold, instances),
         "truth": _said(true_kind, threshold),
-        "left_out": [str(path) for path in pairs.left_out],
+        "left_out": [readable(path) for path in pairs.left_out],
     }
 
 

@@ -21,6 +21,7 @@ from allinsam_core import nuclei as nuclei_of
 from allinsam_core.atomic import replacing
 from allinsam_core.model import Model, check_device, load
 from study.datasets.image import read_rgb
+from study.names import fitting, readable
 from study.tools import notices, segment_slide
 from study.tools.annotate import overlay
 from study.tools.errors import sentence
@@ -100,7 +101,7 @@ def _write(
     names, stem = model.about.classes, image.stem
     several = len(names) > 1
     for name, prob in zip(names, found.probability, strict=True):
-        with replacing(out / f"{stem}_probability{f'_{name}' if several else ''}.png") as file:
+        with replacing(out / f"{stem}_probability{f'_{fitting(name)}' if several else ''}.png") as file:
             imageio.imwrite(file, np.floor(prob * 255 + 0.5).astype(np.uint8))
     with replacing(out / f"{stem}_instances.tif") as file:
         rate = 10_000 / found.spacing
@@ -116,7 +117,7 @@ def _write(
     )
     shape = (pixels.shape[0], pixels.shape[1])
     export.write_geojson(out / f"{stem}.geojson", nuclei(), kind="annotation", classes=names if several else ())
-    export.write(out / stem, ("csv", *also), nuclei, shape, image.name, names)
+    export.write(out / stem, ("csv", *also), nuclei, shape, readable(image.name), names)
     with replacing(out / f"{stem}_overlay.png") as file:
         imageio.imwrite(file, overlay(pixels, found.instances, found.classes if several else (), names))
 

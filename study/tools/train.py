@@ -21,6 +21,7 @@ from allinsam_core.learning.method import NetworkMethod
 from allinsam_core.learning.train import fit, peak_memory
 from allinsam_core.refinement.corrective import CorrectiveSettings
 from study import records
+from study.names import readable
 from study.tools import folder, notices, split
 from study.tools.compare import Comparison, compare
 from study.tools.errors import sentence
@@ -56,13 +57,13 @@ def train(
             spacing,
             radius,
             table,
-            classes,
+            readable(classes),
             merge_classes,
             base,
             checkpoint,
             steps,
             mocl,
-            licence,
+            readable(licence),
             seed,
             device,
         )
@@ -125,7 +126,7 @@ def run(asked: Request, tell: Callable[[str], None]) -> models.Model:
         tell(forecast(sam, recipe, cases, work, asked.device))
         started = time.time()
         record: dict[str, Any] = {
-            "run_id": asked.out.stem,
+            "run_id": readable(asked.out.stem),
             "config_hash": name,
             "commit": records.commit(),
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
