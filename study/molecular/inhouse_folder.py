@@ -9,6 +9,7 @@ from pathlib import Path
 
 from study.molecular.patch import CELL_TYPES, MARKER_OF, SPACING, CellType, Marker
 from study.names import readable
+from study.numbers import number
 
 COLUMNS = ("slide", "injured", "spacing", "wt1_threshold", "gata3_threshold")
 _INJURED = {"yes": True, "no": False}
@@ -109,11 +110,11 @@ def _slide(row: dict[str, str], slides: dict[str, SlideRow]) -> tuple[SlideRow |
     if injured not in _INJURED:
         problems.append(f"injured is {row['injured']!r}, expected yes or no")
     try:
-        spacing = float(row["spacing"])
+        spacing = number(row["spacing"])
         levels = {m: row[f"{m.lower()}_threshold"] for m in MARKER_OF.values()}
-        thresholds = {marker: float(value) for marker, value in levels.items() if value}
+        thresholds = {marker: number(value) for marker, value in levels.items() if value}
     except ValueError as error:
-        return None, [*problems, f"{error}; expected numbers (thresholds may be empty)"]
+        return None, [*problems, f"{error} (thresholds may be empty)"]
     if not 0.9 * SPACING <= spacing <= 1.1 * SPACING:
         problems.append(f"spacing is {spacing}, expected {SPACING} µm/px (20×); resample the slide")
     if wrong := {m: t for m, t in thresholds.items() if not 0 <= t <= 255}:

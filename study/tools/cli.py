@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from study.numbers import number, whole
 from study.tools.errors import PlainGroup
 
 # name: module and function or group, and the first paragraph of its help, so that --help imports none of them
@@ -82,8 +83,8 @@ def run(
     ] = "smoke",
     method: Annotated[str, typer.Option()] = "allinsam",
     label: Annotated[str, typer.Option(help="complete or weak.")] = "complete",
-    fraction: Annotated[float, typer.Option(help="Of the training images.")] = 1.0,
-    seed: Annotated[int, typer.Option()] = 0,
+    fraction: Annotated[float, typer.Option(parser=number, help="Of the training images.")] = 1.0,
+    seed: Annotated[int, typer.Option(parser=whole)] = 0,
     settings: Annotated[str, typer.Option(help="What you want otherwise, YAML: '{steps: 300, loss: bce}'.")] = "{}",
     results: Annotated[Path, typer.Option(help="Rows and run records; from the repository's root.")] = Path("results"),
     work: Annotated[Path, typer.Option(help="Checkpoints and maps; from the repository's root.")] = Path("work"),
@@ -116,7 +117,9 @@ def noise(
 def pretrain(
     out: Annotated[Path, typer.Option(help="Folder for checkpoints, weights and the record.")] = Path("work/pretrain"),
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    steps: Annotated[int | None, typer.Option(help="Steps of each phase, instead of the recipe's.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(parser=whole, help="Steps of each phase, instead of the recipe's.")
+    ] = None,
     earlier: Annotated[Path | None, typer.Option(help="Record of the shipped weights: go on from its phases.")] = None,
 ) -> None:
     """Pre-train mini-SAM on DSB2018 and simulated tissue (hours on two cores); continues where it stopped."""

@@ -31,6 +31,7 @@ from allinsam_core.atomic import replacing, set_aside
 from allinsam_core.data.case import Case
 from study.datasets.image import read_rgb
 from study.names import readable
+from study.numbers import whole
 from study.tools import kinds, maps
 from study.tools.formats import read_boxes
 from study.tools.formats.areas import is_box
@@ -244,9 +245,9 @@ def _class_table(path: Path) -> dict[int, str]:
         if not {"label", "class"} <= set(rows.fieldnames or ()):
             raise ValueError(f"{path}: columns {rows.fieldnames}, expected label and class")
         try:
-            return {int(row["label"]): row["class"] or "" for row in rows}
+            return {whole(row["label"]): row["class"] or "" for row in rows}
         except ValueError as error:
-            raise ValueError(f"{path}: line {rows.line_num}: {error}; expected whole numbers as labels") from error
+            raise ValueError(f"{path}: line {rows.line_num}: label {error}") from error
 
 
 def class_images(cases: list[Case]) -> dict[str, list[str]]:

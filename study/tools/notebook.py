@@ -21,6 +21,7 @@ from traitlets.config import Config
 from allinsam_core.data.errors import PlainError
 from study import strict_yaml
 from study.names import is_text
+from study.numbers import whole, within
 from study.tools.errors import PlainGroup, sentence
 
 app = typer.Typer(cls=PlainGroup, help="Run the study's notebooks.", no_args_is_help=True)
@@ -138,7 +139,7 @@ def pages_command(
     names: list[str],
     notebooks: Annotated[Path, typer.Option(help="Where NAME.ipynb is.")] = Path("notebooks"),
     out: Annotated[Path, typer.Option(help="Where the executed ones go.")] = Path("book/runs"),
-    jobs: Annotated[int, typer.Option(min=1, help="How many at a time.")] = 2,
+    jobs: Annotated[int, typer.Option(parser=within(whole, 1, 99), help="How many at a time.")] = 2,
 ) -> None:
     """Execute the notebooks that are pages of the book, several at a time, as they are."""
 

@@ -15,6 +15,7 @@ import typer
 
 from allinsam_core.metrics import instance, pixel
 from study.names import readable
+from study.numbers import number, within
 from study.tools import kinds, maps, notices
 from study.tools.pairs import find
 
@@ -91,7 +92,9 @@ def command(
     pred: Annotated[Path, typer.Argument(help="Prediction: a file, or a folder matched to TRUTH by name.")],
     truth: Annotated[Path, typer.Argument(help="Truth: a label map, mask or class map, or a folder of them.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print every metric of every image.")] = False,
-    threshold: Annotated[float, typer.Option(min=0, max=1, help="Foreground is probability ≥ this.")] = 0.5,
+    threshold: Annotated[
+        float, typer.Option(parser=within(number, 0, 1), help="Foreground is probability ≥ this.")
+    ] = 0.5,
     kind: Annotated[
         PredictionKind,
         typer.Option(

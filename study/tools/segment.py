@@ -22,6 +22,7 @@ from allinsam_core.atomic import replacing
 from allinsam_core.model import Model, check_device, load
 from study.datasets.image import read_rgb
 from study.names import fitting, readable
+from study.numbers import number
 from study.tools import notices, segment_slide
 from study.tools.annotate import overlay
 from study.tools.errors import sentence
@@ -34,9 +35,12 @@ from study.tools.spacing import pixel_size
 def segment(
     image: Annotated[Path, typer.Argument(help="RGB image (TIFF, PNG, JPEG) or slide (SVS, NDPI, MRXS, TIFF, zarr).")],
     out: Annotated[Path, typer.Option(help="Folder for the results; made if missing.")],
-    spacing: Annotated[float | None, typer.Option(help="µm per pixel; by default from the file's tags.")] = None,
+    spacing: Annotated[
+        float | None, typer.Option(parser=number, help="µm per pixel; by default from the file's tags.")
+    ] = None,
     threshold: Annotated[
-        float | None, typer.Option(help="Probability from which on a pixel is nucleus; by default the model's own.")
+        float | None,
+        typer.Option(parser=number, help="Probability from which on a pixel is nucleus; by default the model's own."),
     ] = None,
     model: Annotated[str, typer.Option(help="A file of `allinsam train`, or mini or mini2, as they ship.")] = "mini",
     checkpoint: Annotated[
