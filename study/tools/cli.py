@@ -100,7 +100,7 @@ def run(
 
 @app.command()
 def noise(
-    profile: Annotated[str, typer.Option(help="smoke or mini.")] = "smoke",
+    profile: Annotated[str, typer.Option(help="smoke or mini, or the path of your own YAML file.")] = "smoke",
     results: Annotated[Path, typer.Option(help="Rows and run records.")] = Path("results"),
     work: Annotated[Path, typer.Option(help="Checkpoints.")] = Path("work"),
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
@@ -109,7 +109,7 @@ def noise(
     from study import grid
     from study.run import execute_grid
 
-    folders = execute_grid(grid.profile(f"noise/{profile}"), results, work, device=device)
+    folders = execute_grid(grid.of_arm("noise", profile, "noise.rate"), results, work, device=device)
     typer.echo(f"{len(folders)} runs in {folders[0].parent}")
 
 
