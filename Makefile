@@ -18,6 +18,8 @@ SMOKE := results/smoke/.code
 PAGES = $(shell sed -n 's,.*file: runs/,,p' book/_toc.yml)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)
+# in a C locale too, names and files are UTF-8
+export PYTHONUTF8 := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help environment book pages study study-table1 tables rehearse benchmark test lint lab serve annotator lock clean

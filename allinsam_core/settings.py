@@ -17,7 +17,7 @@ class SettingsError(PlainError):
     """A name that does not exist, or a value that cannot be; the message says what is expected."""
 
 
-class Settings(BaseModel):
+class Settings(BaseModel, allow_inf_nan=False):
     """Settings that cannot be changed, only copied with changes. An unknown name is an error, in a copy too."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, serialize_by_alias=True)

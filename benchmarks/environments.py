@@ -71,6 +71,7 @@ SURROUNDINGS = {
     "A path with a blank and an umlaut": Surroundings(folder="Größe 1/Mein Präparat"),
     "No git": Surroundings(bare=True),
     "LC_ALL=C, without UTF-8": Surroundings(variables=ASCII),
+    "Both: that path in LC_ALL=C, without UTF-8": Surroundings(folder="Größe 1/Mein Präparat", variables=ASCII),
     "Umask 077": Surroundings(umask=0o077),
     "A home folder that cannot be written": Surroundings(home=True),
     "No network, not even loopback": Surroundings(prefix=("unshare", "--net")),

@@ -14,6 +14,7 @@ from allinsam_core.annotation import sam
 from allinsam_core.data.errors import DataError
 from study.datasets import manifest
 from study.datasets.manifest import Artefact
+from study.names import fitting
 
 
 def published(weights: str) -> Artefact | None:
@@ -28,7 +29,7 @@ def file(weights: str, name: str = "mini") -> Path:
     Raises FileNotFoundError, and ValueError where no weights ship for that SAM.
     """
     entry = published(weights)
-    return sam.weights_file(weights if entry is None else str(entry.path()), name)
+    return sam.weights_file(fitting(weights) if entry is None else str(entry.path()), name)
 
 
 def sha256(weights: str, name: str = "mini") -> str:

@@ -151,6 +151,15 @@ def profile(name: str | Path) -> Profile:
     raise SettingsError(f"there is no profile {str(name)!r}; {nearest(name, names())}, or the path of a YAML file")
 
 
+def of_arm(arm: str, name: str | Path, axis: str) -> Profile:
+    """A profile of `study/profiles/ARM` by its name alone, or any whose grid has the axis that this arm is about."""
+    own = [each.partition("/")[2] for each in names() if each.startswith(f"{arm}/")]
+    found = profile(f"{arm}/{name}" if str(name) in own else name)
+    if axis not in found.axes:
+        raise SettingsError(f"{name}: no axis {axis}; expected {' or '.join(own)}, or the path of a YAML file with one")
+    return found
+
+
 def _read(file: Path) -> Profile:
     return validated(Profile, _content(file), str(file))
 

@@ -25,6 +25,7 @@ from allinsam_core.atomic import replacing
 from allinsam_core.data.case import Case
 from allinsam_core.data.errors import PlainError
 from study.code import PACKAGES, code_hash, notebook_hash
+from study.names import readable
 from study.root import resolved
 
 if TYPE_CHECKING:
@@ -286,9 +287,11 @@ def check_files(record: Mapping[str, Any], folder: Path) -> None:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {readable(str(k)): _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(v) for v in value]
     if isinstance(value, float | np.floating):
         return float(value) if math.isfinite(value) else None
+    if isinstance(value, str):
+        return readable(value)
     return value.item() if isinstance(value, np.integer | np.bool_) else value

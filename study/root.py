@@ -8,6 +8,7 @@ from pathlib import Path
 import pooch
 
 from allinsam_core.data.errors import MissingData
+from study.names import fitting
 
 VARIABLE = "ALLINSAM_DATA"
 CACHE = "ALLINSAM_CACHE"
@@ -19,7 +20,7 @@ def resolved(path: Path | str) -> Path:
 
     Of an installed package without a repository, from the current folder.
     """
-    path = Path(path).expanduser()
+    path = Path(fitting(path)).expanduser()
     base = CHECKOUT if (CHECKOUT / "pyproject.toml").is_file() else Path.cwd()
     return path if path.is_absolute() else base / path
 

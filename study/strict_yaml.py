@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from allinsam_core.data.errors import DataError
+from study.names import is_text, readable
 
 
 def read(path: Path) -> Any:
@@ -24,7 +25,7 @@ def read(path: Path) -> Any:
 def parse(text: str, where: str) -> Any:
     """What a text says. where: what it is called in the error."""
     try:
-        return yaml.load(text, _Strict)  # noqa: S506 (a safe loader)
+        return yaml.load(readable(text), _Strict)  # noqa: S506 (a safe loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f", line {mark.line + 1}" if mark else ""
@@ -42,6 +43,12 @@ class _Strict(yaml.SafeLoader):
             problem = f"the alias *{event.anchor}; write out what it stands for"
             raise yaml.composer.ComposerError(None, None, problem, event.start_mark)
         return super().compose_node(parent, index)
+
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
+        if isinstance(node.value, str) and not is_text(node.value):
+            problem = f"the text {ascii(node.value)[:60]}, which no UTF-8 file can hold"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+        return super().construct_scalar(node)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]

@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 import shapely
 
+from study.names import readable
+from study.numbers import number
 from study.tools.formats.outline import outlines
 
 _COLUMNS = ["image", "id", "kind", "seconds", "clicks", "keys", "kept"]
@@ -23,13 +25,13 @@ def read(logs: Iterable[Path]) -> pd.DataFrame:
     """
     rows: dict[tuple[str, str], dict[str, object]] = {}
     for path in logs:
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        for at, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
             try:
                 entry = json.loads(line)
-                spent = {name: float(entry[name]) for name in ("seconds", "clicks", "keys")}
-                action, key = entry["action"], (path.name, str(entry["id"]))
+                spent = {name: number(entry[name]) for name in ("seconds", "clicks", "keys")}
+                action, key = entry["action"], (readable(path.name), str(entry["id"]))
             except (ValueError, KeyError, TypeError) as error:
-                raise ValueError(f"{path}: line {number} is no entry of the annotator's log ({error!r})") from None
+                raise ValueError(f"{path}: line {at} is no entry of the annotator's log ({error!r})") from None
             if action == "draw":
                 rows[key] = {"image": key[0], "id": key[1], "kind": entry["kind"], "kept": True, **spent}
             elif key in rows:

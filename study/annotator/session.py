@@ -18,6 +18,7 @@ from shapely.geometry import mapping
 from allinsam_core.annotation.merge import merge
 from allinsam_core.annotation.predict import BoxAnnotator, BoxMask
 from allinsam_core.atomic import replacing
+from study.numbers import array
 from study.tools.formats import read_boxes
 from study.tools.formats.entries import Boxes
 from study.tools.formats.geojson import parse
@@ -41,7 +42,7 @@ class Shape:
     def of(cls, given: Mapping[str, Any], classes: Sequence[str], size: tuple[int, int]) -> Shape:
         """What the browser sent, checked. size: (H, W). Raises ValueError."""
         kind, name = given.get("kind"), str(given.get("class", ""))
-        points = np.asarray(given.get("points"), dtype=np.float64)
+        points = array(given.get("points"))
         least = 2 if kind == "box" else 3
         if kind not in ("box", "outline") or points.ndim != 2 or points.shape[1] != 2 or len(points) < least:
             raise ValueError(f"annotation {given.get('id')}: {kind} of shape {points.shape}, expected a box or outline")
@@ -88,7 +89,8 @@ class Session:
         if path.is_file():
             self.shapes = self._taken(read_boxes(path, self.size))
             content = parse(path)
-            self.revision = int(content.get("revision", 0)) if isinstance(content, dict) else 0
+            revision = content.get("revision") if isinstance(content, dict) else None
+            self.revision = revision if isinstance(revision, int) else 0
 
     @property
     def trace(self) -> Path:

@@ -16,6 +16,7 @@ from allinsam_core.annotation.predict import BoxAnnotator, default_field
 from study.annotator import static
 from study.annotator.session import Session, svg_path
 from study.datasets.image import read_rgb
+from study.names import readable
 from study.tools.formats.writers import write_boxes
 from study.tools.spacing import pixel_size
 
@@ -59,9 +60,9 @@ class Annotator(anywidget.AnyWidget):
         spacing: float | None = None,
     ) -> None:
         path = Path(image)
-        seen = [(path.name, read_rgb(path))]
+        seen = [(readable(path.name), read_rgb(path))]
         if beside is not None:
-            seen.append((Path(beside).name, read_rgb(Path(beside))))
+            seen.append((readable(Path(beside).name), read_rgb(Path(beside))))
         if len({pixels.shape for _, pixels in seen}) > 1:
             sizes = " and ".join(f"{name}: {pixels.shape[:2]}" for name, pixels in seen)
             raise ValueError(f"{sizes} px (H, W); expected two pictures in register, of one size")
@@ -71,7 +72,7 @@ class Annotator(anywidget.AnyWidget):
         annotator = BoxAnnotator(sam, default_field(sam, pixel_size(path, spacing)))
         target = Path(out) if out is not None else path.with_suffix(".geojson")
         self.session = Session(target, seen[0][1], annotator, classes)
-        super().__init__(key=f"allinsam:{target.resolve()}")
+        super().__init__(key=readable(f"allinsam:{target.resolve()}"))
         self.pictures = [picture(name, pixels) for name, pixels in seen]
         self._publish()
         self.observe(self._changed, "edit")

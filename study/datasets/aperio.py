@@ -21,6 +21,7 @@ from skimage.measure import points_in_poly
 
 from allinsam_core.data.case import PLAUSIBLE_SPACING
 from allinsam_core.data.errors import DataError, MissingData
+from study.numbers import number
 
 SHIFT = -1.0
 """Pixels added to X and Y: vertices count pixel centres from 1, as the challenge's own MATLAB script does."""
@@ -72,9 +73,9 @@ def read(path: Path) -> Annotation:
         if count:
             warnings.warn(f"{path}: {count} of {len(found)} regions {what} and are left out", stacklevel=2)
     kept = tuple(vertices for vertices, outline in zip(areas, outlines, strict=True) if not outline)
-    stated = root.get("MicronsPerPixel")
+    stated = root.get("MicronsPerPixel") or "nan"  # which stands for unknown
     try:
-        spacing = float(stated) if stated else math.nan
+        spacing = math.nan if stated == "nan" else number(stated)
     except ValueError as error:
         raise DataError(f"{path}: MicronsPerPixel is {stated!r}, expected a number") from error
     plausible = PLAUSIBLE_SPACING[0] <= spacing <= PLAUSIBLE_SPACING[1]
@@ -84,10 +85,9 @@ def read(path: Path) -> Annotation:
 def _vertices(region: Any, path: Path) -> np.ndarray:
     """The outline, (N, 2) float64; none for arrows and rulers."""
     try:
-        points = [(float(v.attrib["X"]), float(v.attrib["Y"])) for v in region.iter("Vertex")]
+        points = [(number(v.attrib["X"]), number(v.attrib["Y"])) for v in region.iter("Vertex")]
     except (KeyError, ValueError) as error:
-        number = region.get("Id")
-        raise DataError(f"{path}: region {number}: a vertex has no numeric X and Y ({error})") from error
+        raise DataError(f"{path}: region {region.get('Id')}: a vertex has no numeric X and Y ({error})") from error
     vertices = np.array(points, dtype=np.float64).reshape(-1, 2)
     if not (np.abs(vertices) < 1e9).all():
         raise DataError(f"{path}: region {region.get('Id')}: a vertex is not finite, or no pixel's")
@@ -135,12 +135,12 @@ def rasterise(annotation: Annotation, shape: tuple[int, int]) -> np.ndarray:
     if len(annotation.regions) > np.iinfo(np.uint16).max:
         raise DataError(f"{annotation.path}: {len(annotation.regions)} regions, expected at most 65535")
     labels = np.zeros(shape, dtype=np.uint16)
-    for number, vertices in enumerate(annotation.regions, start=1):
+    for label, vertices in enumerate(annotation.regions, start=1):
         x, y = (vertices + (SHIFT + EDGE)).T
         rows, cols = polygon(y, x, shape)
         free = labels[rows, cols] == 0
         for hole in annotation.holes:
             if points_in_poly(hole, vertices).mean() > 0.5:
                 free &= ~polygon2mask(shape, (hole + (SHIFT + EDGE))[:, ::-1])[rows, cols]
-        labels[rows[free], cols[free]] = number
+        labels[rows[free], cols[free]] = label
     return labels

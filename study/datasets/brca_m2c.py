@@ -27,6 +27,7 @@ import numpy as np
 from allinsam_core.data.case import Case, Split
 from allinsam_core.data.errors import DataError, MissingData
 from study.datasets.image import read_rgb
+from study.numbers import number, whole
 from study.root import data_root, dataset_folder
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ def read(folder: Path, name: str, split: Split) -> PointTile:
     expected = None
     if (folder / "index.csv").is_file():
         row, listed = _index(folder)[name], folder / "points" / f"{name}.csv"
-        expected, size = int(row["n_nuclei"]), (int(row["height"]), int(row["width"]))
+        expected, size = whole(row["n_nuclei"]), (whole(row["height"]), whole(row["width"]))
         if image.shape[:2] != size:
             raise DataError(f"{path}: image of size {image.shape[:2]}, expected {size} as index.csv says")
     table = _points(listed, (image.shape[0], image.shape[1]))
@@ -186,7 +187,7 @@ def _points(path: Path, shape: tuple[int, int]) -> np.ndarray:
     swapped = path.suffix == ".txt"  # as published: y x class
     lines = path.read_text(encoding="utf-8").splitlines()
     try:
-        rows = [[float(value) for value in line.replace(",", " ").split()] for line in lines[0 if swapped else 1 :]]
+        rows = [[number(value) for value in line.replace(",", " ").split()] for line in lines[0 if swapped else 1 :]]
         table = np.array([row for row in rows if row], dtype=np.float64).reshape(-1, 3)
     except ValueError as error:
         order = "y x class" if swapped else "x,y,class"

@@ -21,6 +21,7 @@ import numpy as np
 from allinsam_core.data.case import Case
 from allinsam_core.data.errors import DataError, MissingData
 from study.datasets.image import count_labels, read_array, read_labels, read_rgb
+from study.numbers import whole
 from study.root import dataset_folder
 
 NAME = "dsb2018"
@@ -64,11 +65,11 @@ def index(folder: Path) -> list[dict[str, str]]:
 def _load_case(folder: Path, row: dict[str, str]) -> Case:
     path = folder / "images" / f"{row['id']}.png"
     image = read_rgb(path)
-    size = (int(row["height"]), int(row["width"]))
+    size = (whole(row["height"]), whole(row["width"]))
     if image.shape[:2] != size:
         raise DataError(f"{path}: image of size {image.shape[:2]}, expected {size} as index.csv says")
     instances = read_labels(folder / "instances" / f"{row['id']}.png", size)
-    if (found := count_labels(instances)) != int(row["nuclei"]):
+    if (found := count_labels(instances)) != whole(row["nuclei"]):
         raise DataError(f"{path}: {found} labels in its instance image, expected {row['nuclei']} as index.csv says")
     return Case(row["id"], image, instances, spacing=float("nan"), source=NAME)
 

@@ -14,6 +14,7 @@ from typing import Literal
 from allinsam_core.data.case import Case
 from allinsam_core.data.errors import DataError
 from study.datasets.image import count_labels, read_labels, read_rgb
+from study.numbers import whole
 from study.root import dataset_folder
 
 NAME = "dsb2018_test"
@@ -54,10 +55,10 @@ def load(root: Path, half: Literal["train", "held_out"]) -> list[Case]:
 def _case(folder: Path, row: dict[str, str]) -> Case:
     path = folder / "images" / f"{row['id']}.png"
     image = read_rgb(path)
-    size = (int(row["height"]), int(row["width"]))
+    size = (whole(row["height"]), whole(row["width"]))
     if image.shape[:2] != size:
         raise DataError(f"{path}: image of size {image.shape[:2]}, expected {size} as index.csv says")
     instances = read_labels(folder / "instances" / f"{row['id']}.png", size)
-    if (found := count_labels(instances)) != int(row["n_nuclei"]):
+    if (found := count_labels(instances)) != whole(row["n_nuclei"]):
         raise DataError(f"{path}: {found} labels in its instance image, expected {row['n_nuclei']} as index.csv says")
     return Case(row["id"], image, instances, spacing=float("nan"), source=NAME)

@@ -13,6 +13,7 @@ from PIL import Image
 from tifffile import COMPRESSION, PHOTOMETRIC
 
 from allinsam_core.data.errors import DataError, MissingData
+from study.numbers import whole
 
 FORMATS = ("PNG", "JPEG", "JPEG2000", "BMP", "GIF", "WEBP", "PPM")
 MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "F", "P", "PA", "RGB", "RGBA")
@@ -77,7 +78,7 @@ def full_page(tiff: tifffile.TiffFile, path: Path) -> tifffile.TiffPage:
     pages = [page for page in every if not (page.is_reduced or page.is_mask)] or every
     areas = [page.imagewidth * page.imagelength for page in pages]
     page = pages[int(np.argmax(areas))]
-    stack = int((tiff.imagej_metadata or {}).get("images", 1)) if tiff.is_imagej else 1
+    stack = whole((tiff.imagej_metadata or {}).get("images", 1)) if tiff.is_imagej else 1
     if (same := max(areas.count(max(areas)), stack)) > 1:
         raise DataError(
             f"{path}: {same} pages of {page.imagelength}×{page.imagewidth} px, expected one image; save the page that "

@@ -72,5 +72,5 @@ class MolecularConfig(Run):
 
 
 def profile(name: str) -> Any:
-    """`grid.profile` of the molecular arm under its former address."""
-    return import_module("study.grid").profile(f"molecular/{name}")
+    """A profile of the molecular arm: one of `study/profiles/molecular` by its name alone, or any file's path."""
+    return import_module("study.grid").of_arm("molecular", name, "annotator")

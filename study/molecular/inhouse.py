@@ -27,7 +27,7 @@ from allinsam_core.data.errors import DataError, MissingData
 from study.datasets.image import read_array, read_rgb
 from study.molecular import slide_split
 from study.molecular.inhouse_check import check
-from study.molecular.inhouse_folder import COLUMNS, Layout, read_slides, slide_of
+from study.molecular.inhouse_folder import COLUMNS, Layout, read_slides, slide_of, stem
 from study.molecular.patch import MARKER_OF, Patch
 
 __all__ = ["COLUMNS", "InHouse", "check", "write"]
@@ -50,7 +50,7 @@ class InHouse(Sequence[Patch]):
         self.entries = tuple(self.layout.pool())
         counts = dict.fromkeys(self.slides, 0)
         for _, path in self.entries:
-            counts[str(slide_of(path.stem, self.slides))] += 1
+            counts[str(slide_of(stem(path), self.slides))] += 1
         self.splits = slide_split.by_slide({s.name: s.injured for s in self.slides.values()}, counts, seed)
 
     def __len__(self) -> int:
@@ -64,14 +64,14 @@ class InHouse(Sequence[Patch]):
         if isinstance(at, slice):
             return [self[each] for each in range(*at.indices(len(self)))]
         cell_type, path = self.entries[at]
-        slide = self.slides[str(slide_of(path.stem, self.slides))]
-        drawn = {who: masks[cell_type][path.stem] for who, masks in self.layout.masks.items() if cell_type in masks}
+        slide = self.slides[str(slide_of(stem(path), self.slides))]
+        drawn = {who: masks[cell_type][stem(path)] for who, masks in self.layout.masks.items() if cell_type in masks}
         return Patch(
-            name=path.stem,
+            name=stem(path),
             slide=slide.name,
             cell_type=cell_type,
             pas=read_rgb(path),
-            molecular=read_rgb(self.layout.molecular[path.stem]),
+            molecular=read_rgb(self.layout.molecular[stem(path)]),
             injured=slide.injured,
             simulated=False,
             masks={who: {cell_type: read_array(mask) > 0} for who, mask in drawn.items()},

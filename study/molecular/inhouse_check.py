@@ -11,7 +11,7 @@ from PIL.PngImagePlugin import PngImageFile
 
 from allinsam_core.data.errors import DataError
 from study.datasets.image import ConversionWarning, read_array
-from study.molecular.inhouse_folder import Layout, SlideRow, entries, read_slides, slide_of
+from study.molecular.inhouse_folder import Layout, SlideRow, entries, read_slides, slide_of, stem
 from study.molecular.patch import CELL_TYPES, CellType
 
 
@@ -28,10 +28,10 @@ def check(folder: Path) -> list[str]:
             problems.append(f"{folder / 'patches' / cell_type}: no PNG files, expected the {cell_type} patches")
     for cell_type, path in layout.pool():
         problems += _patch_problems(folder, layout, cell_type, path, slides)
-    names = {path.stem for _, path in layout.pool()}
+    names = {stem(path) for _, path in layout.pool()}
     seen = {slide_of(name, slides) for name in names}
     problems += [f"{folder / 'slides.csv'}: slide {slide} has no patches" for slide in slides if slide not in seen]
-    orphans = [path for stem, path in layout.molecular.items() if stem not in names]
+    orphans = [path for name, path in layout.molecular.items() if name not in names]
     problems += [f"{path}: no patch of this name in patches/" for path in orphans]
     if not layout.masks:
         problems.append(f"{folder / 'masks'}: no annotator folders, expected masks/<annotator>/<type>/<patch>.png")
@@ -40,7 +40,7 @@ def check(folder: Path) -> list[str]:
             wanted = f"{' or '.join(CELL_TYPES)}/<patch>.png"
             problems.append(f"{folder / 'masks' / annotator}: no masks, expected {wanted}")
         for cell_type, files in masks.items():
-            strange = [path for stem, path in files.items() if stem not in layout.patches[cell_type]]
+            strange = [path for name, path in files.items() if name not in layout.patches[cell_type]]
             problems += [f"{path}: no patch of this name in patches/{cell_type}" for path in strange]
     return problems
 
@@ -65,26 +65,26 @@ def _misplaced(folder: Path, layout: Layout) -> Iterator[str]:
         for path in entries(place):
             if path.is_dir() or path.suffix.lower() != ".png":
                 yield f"{path}: expected PNG files only; export it as PNG or move it away"
-            elif path.stem in taken:
+            elif stem(path) in taken:
                 yield f"{path}: a second file of this name; keep one"
-            taken.add(path.stem)
+            taken.add(stem(path))
 
 
 def _patch_problems(
     folder: Path, layout: Layout, cell_type: CellType, path: Path, slides: dict[str, SlideRow]
 ) -> Iterator[str]:
-    if slides and slide_of(path.stem, slides) is None:
+    if slides and slide_of(stem(path), slides) is None:
         yield f"{path}: name begins with no slide of slides.csv, expected <slide>_<rest>.png"
     size = yield from _image_problems(path, ("RGB",))
-    if path.stem in layout.molecular:
-        yield from _image_problems(layout.molecular[path.stem], ("RGB",), size)
+    if stem(path) in layout.molecular:
+        yield from _image_problems(layout.molecular[stem(path)], ("RGB",), size)
     else:
         yield f"{folder / 'if' / path.name}: missing, expected the registered IF image of {path.name}"
     for annotator, masks in layout.masks.items():
         if cell_type not in masks:
             continue
-        if path.stem in masks[cell_type]:
-            yield from _image_problems(masks[cell_type][path.stem], ("1", "L"), size)
+        if stem(path) in masks[cell_type]:
+            yield from _image_problems(masks[cell_type][stem(path)], ("1", "L"), size)
         else:
             missing = folder / "masks" / annotator / cell_type / path.name
             yield f"{missing}: missing, expected {annotator}'s {cell_type} mask (all zeros if there are none)"

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from study.molecular.patch import CELL_TYPES, MARKER_OF, SPACING, CellType, Marker
+from study.names import readable
+from study.numbers import number
 
 COLUMNS = ("slide", "injured", "spacing", "wt1_threshold", "gata3_threshold")
 _INJURED = {"yes": True, "no": False}
@@ -20,9 +22,14 @@ def entries(folder: Path) -> list[Path]:
     return [path for path in found if not path.name.startswith(".") and path.name.lower() not in _JUNK]
 
 
+def stem(path: Path) -> str:
+    """The name of a patch: its file's without suffix, as text."""
+    return readable(path.stem)
+
+
 def pngs(folder: Path) -> dict[str, Path]:
     """The PNG files of a folder by name without suffix, which may be in capitals."""
-    return {path.stem: path for path in entries(folder) if path.suffix.lower() == ".png" and path.is_file()}
+    return {stem(path): path for path in entries(folder) if path.suffix.lower() == ".png" and path.is_file()}
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,7 @@ class Layout:
             patches={cell_type: pngs(folder / "patches" / cell_type) for cell_type in CELL_TYPES},
             molecular=pngs(folder / "if"),
             masks={
-                path.name: {
+                readable(path.name): {
                     cell_type: pngs(path / cell_type) for cell_type in CELL_TYPES if (path / cell_type).is_dir()
                 }
                 for path in annotators
@@ -103,11 +110,11 @@ def _slide(row: dict[str, str], slides: dict[str, SlideRow]) -> tuple[SlideRow |
     if injured not in _INJURED:
         problems.append(f"injured is {row['injured']!r}, expected yes or no")
     try:
-        spacing = float(row["spacing"])
+        spacing = number(row["spacing"])
         levels = {m: row[f"{m.lower()}_threshold"] for m in MARKER_OF.values()}
-        thresholds = {marker: float(value) for marker, value in levels.items() if value}
+        thresholds = {marker: number(value) for marker, value in levels.items() if value}
     except ValueError as error:
-        return None, [*problems, f"{error}; expected numbers (thresholds may be empty)"]
+        return None, [*problems, f"{error} (thresholds may be empty)"]
     if not 0.9 * SPACING <= spacing <= 1.1 * SPACING:
         problems.append(f"spacing is {spacing}, expected {SPACING} µm/px (20×); resample the slide")
     if wrong := {m: t for m, t in thresholds.items() if not 0 <= t <= 255}:

@@ -20,6 +20,8 @@ from allinsam_core.annotation.predict import BoxAnnotator, default_field
 from allinsam_core.atomic import replacing
 from allinsam_core.model import base_sam
 from study.datasets.image import read_rgb
+from study.names import readable
+from study.numbers import number
 from study.tools import notices
 from study.tools.errors import sentence
 from study.tools.formats import Boxes, read_boxes, write_geojson, write_imagej
@@ -34,7 +36,9 @@ def annotate(
     image: Annotated[Path, typer.Argument(help="RGB image: TIFF, PNG or JPEG.")],
     boxes: Annotated[Path, typer.Option(help="Boxes: ImageJ .roi/.zip, QuPath .geojson, COCO .json or .csv.")],
     out: Annotated[Path, typer.Option(help="Folder for the results; made if missing.")],
-    spacing: Annotated[float | None, typer.Option(help="µm per pixel; by default from the TIFF's tags.")] = None,
+    spacing: Annotated[
+        float | None, typer.Option(parser=number, help="µm per pixel; by default from the TIFF's tags.")
+    ] = None,
     model: Annotated[str, typer.Option(help=f"One of {', '.join(sams.MODELS)}.")] = "mini",
     checkpoint: Annotated[Path | None, typer.Option(help="Weights; mini has its own.")] = None,
     multimask: Annotated[bool, typer.Option(help="Best of SAM's three candidates instead of its single mask.")] = False,
@@ -65,7 +69,7 @@ def run(
     """
     pixels = read_rgb(image)
     spacing = pixel_size(image, spacing)
-    prompts = read_boxes(boxes, (pixels.shape[0], pixels.shape[1]), str(image.resolve()))
+    prompts = read_boxes(boxes, (pixels.shape[0], pixels.shape[1]), readable(image.resolve()))
     if not len(prompts):
         raise ValueError(f"{boxes}: holds no boxes for {image.name}, expected at least one")
     sam = base_sam(model, checkpoint)

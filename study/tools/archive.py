@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from allinsam_core.data.errors import DataError
+from study.names import fitting
 
 LIMIT = 20 * 2**30
 """Bytes that one archive may unpack to; the largest of the study stays far below."""
@@ -148,7 +149,7 @@ def _refuse_unsafe(archive: Path, members: list[_Member], limit: int) -> None:
 
 def _write(archive: Path, members: list[_Member], folder: Path) -> None:
     for member in members:
-        path = folder / member.name
+        path = folder / fitting(member.name)
         if member.kind == "folder":
             path.mkdir(parents=True, exist_ok=True)
             continue

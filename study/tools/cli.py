@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from study.numbers import number, whole
 from study.tools.errors import PlainGroup
 
 # name: module and function or group, and the first paragraph of its help, so that --help imports none of them
@@ -86,8 +87,8 @@ def run(
     ] = "smoke",
     method: Annotated[str, typer.Option()] = "allinsam",
     label: Annotated[str, typer.Option(help="complete or weak.")] = "complete",
-    fraction: Annotated[float, typer.Option(help="Of the training images.")] = 1.0,
-    seed: Annotated[int, typer.Option()] = 0,
+    fraction: Annotated[float, typer.Option(parser=number, help="Of the training images.")] = 1.0,
+    seed: Annotated[int, typer.Option(parser=whole)] = 0,
     settings: Annotated[str, typer.Option(help="What you want otherwise, YAML: '{steps: 300, loss: bce}'.")] = "{}",
     results: Annotated[Path, typer.Option(help="Rows and run records; from the repository's root.")] = Path("results"),
     work: Annotated[Path, typer.Option(help="Checkpoints and maps; from the repository's root.")] = Path("work"),
@@ -103,7 +104,7 @@ def run(
 
 @app.command()
 def noise(
-    profile: Annotated[str, typer.Option(help="smoke or mini.")] = "smoke",
+    profile: Annotated[str, typer.Option(help="smoke or mini, or the path of your own YAML file.")] = "smoke",
     results: Annotated[Path, typer.Option(help="Rows and run records.")] = Path("results"),
     work: Annotated[Path, typer.Option(help="Checkpoints.")] = Path("work"),
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
@@ -112,7 +113,7 @@ def noise(
     from study import grid
     from study.run import execute_grid
 
-    folders = execute_grid(grid.profile(f"noise/{profile}"), results, work, device=device)
+    folders = execute_grid(grid.of_arm("noise", profile, "noise.rate"), results, work, device=device)
     typer.echo(f"{len(folders)} runs in {folders[0].parent}")
 
 
@@ -120,7 +121,9 @@ def noise(
 def pretrain(
     out: Annotated[Path, typer.Option(help="Folder for checkpoints, weights and the record.")] = Path("work/pretrain"),
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    steps: Annotated[int | None, typer.Option(help="Steps of each phase, instead of the recipe's.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(parser=whole, help="Steps of each phase, instead of the recipe's.")
+    ] = None,
     earlier: Annotated[Path | None, typer.Option(help="Record of the shipped weights: go on from its phases.")] = None,
 ) -> None:
     """Pre-train mini-SAM on DSB2018 and simulated tissue (hours on two cores); continues where it stopped."""

@@ -99,7 +99,7 @@ def cores() -> int:
     if len(quota) == 2 and quota[0] != "max":
         allowed = min(allowed, max(1, int(quota[0]) // int(quota[1])))
     told = os.environ.get("SLURM_CPUS_PER_TASK", "")
-    return min(allowed, int(told)) if told.isdigit() else allowed
+    return min(allowed, int(told)) if told.isascii() and told.isdigit() else allowed
 
 
 def memory() -> int:
@@ -107,7 +107,7 @@ def memory() -> int:
     found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     if (group := limit("memory.max").strip()).isdigit():
         found.append(int(group))
-    if (job := os.environ.get("SLURM_MEM_PER_NODE", "")).isdigit():  # MiB
+    if (job := os.environ.get("SLURM_MEM_PER_NODE", "")).isascii() and job.isdigit():  # MiB
         found.append(int(job) * 2**20)
     return min(found)
 

@@ -14,6 +14,8 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from study import names
+
 FLAG = "--debug"
 STATUS = 2
 HINT = f"{FLAG} shows where an error arose."
@@ -40,6 +42,7 @@ class PlainCommand(TyperCommand):
 
 
 def _guarded(main: Callable[..., Any], args: Sequence[str] | None, given: Any, options: Any) -> Any:
+    names.speak()
     words = list(sys.argv[1:] if args is None else args)
     if FLAG in (words[: words.index("--")] if "--" in words else words):
         return main([word for word in words if word != FLAG], *given, **options)

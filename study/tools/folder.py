@@ -30,6 +30,8 @@ from allinsam_core.annotation.sam import Sam
 from allinsam_core.atomic import replacing, set_aside
 from allinsam_core.data.case import Case
 from study.datasets.image import read_rgb
+from study.names import readable
+from study.numbers import whole
 from study.tools import kinds, maps
 from study.tools.formats import read_boxes
 from study.tools.formats.areas import is_box
@@ -80,7 +82,7 @@ def _pair(image: Path, folder: Path, shared: dict[str, Path]) -> Pair:
     if len(drawn) + len(labels) > 1:
         names = ", ".join(p.name for p in (*drawn, *labels))
         raise ValueError(f"{image}: several annotations: {names}; expected one, remove the others")
-    return Pair(image, next(iter((*drawn, *labels)), shared.get(image.stem)), labels=bool(labels))
+    return Pair(image, next(iter((*drawn, *labels)), shared.get(readable(image.stem))), labels=bool(labels))
 
 
 def _coco(folder: Path) -> dict[str, Path]:
@@ -138,7 +140,9 @@ class Reader:
             )
         if instances.max(initial=0) > np.iinfo(np.uint16).max:
             raise ValueError(f"{pair.annotation}: more than 65,535 nuclei; cut the image into smaller ones")
-        return Case(pair.image.stem, pixels, instances.astype(np.uint16), spacing, "laboratory", classes=kinds)
+        return Case(
+            readable(pair.image.stem), pixels, instances.astype(np.uint16), spacing, "laboratory", classes=kinds
+        )
 
     def _labels(self, pair: Pair, pixels: np.ndarray) -> tuple[np.ndarray, dict[int, str]]:
         path = pair.annotation
@@ -163,7 +167,7 @@ class Reader:
         path, shape = pair.annotation, (pixels.shape[0], pixels.shape[1])
         assert path is not None  # noqa: S101
         drawn = None if self.radius is None else read_points(path, shape, self.radius / spacing)
-        drawn = drawn if drawn is not None else read_boxes(path, shape, pair.image.name)
+        drawn = drawn if drawn is not None else read_boxes(path, shape, readable(pair.image.name))
         areas = drawn.areas or (None,) * len(drawn)
         boxed = [i for i, area in enumerate(areas) if is_box(area)]
         masks = dict(zip(boxed, self._answers(pixels, drawn, boxed, spacing), strict=True))
@@ -241,9 +245,9 @@ def _class_table(path: Path) -> dict[int, str]:
         if not {"label", "class"} <= set(rows.fieldnames or ()):
             raise ValueError(f"{path}: columns {rows.fieldnames}, expected label and class")
         try:
-            return {int(row["label"]): row["class"] or "" for row in rows}
+            return {whole(row["label"]): row["class"] or "" for row in rows}
         except ValueError as error:
-            raise ValueError(f"{path}: line {rows.line_num}: {error}; expected whole numbers as labels") from error
+            raise ValueError(f"{path}: line {rows.line_num}: label {error}") from error
 
 
 def class_images(cases: list[Case]) -> dict[str, list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import sys
 import tempfile
@@ -19,6 +20,8 @@ from traitlets.config import Config
 
 from allinsam_core.data.errors import PlainError
 from study import strict_yaml
+from study.names import is_text
+from study.numbers import whole, within
 from study.tools.errors import PlainGroup, sentence
 
 app = typer.Typer(cls=PlainGroup, help="Run the study's notebooks.", no_args_is_help=True)
@@ -50,10 +53,13 @@ def run(notebook: Path, output: Path, parameters: dict[str, Any]) -> Path:
         )
     output.parent.mkdir(parents=True, exist_ok=True)
     unfinished = output.with_suffix(".failed.ipynb")
+    if codecs.lookup(sys.getfilesystemencoding()).name == "ascii":
+        os.environ["PYTHONUTF8"] = "1"  # for the kernel, to which names are given as text
     with tempfile.TemporaryDirectory(prefix="kernel-") as folder:
+        source, target = _text(notebook, folder, "input"), _text(unfinished, folder, "output")
         papermill.execute_notebook(
-            str(notebook),
-            str(unfinished),
+            source,
+            target,
             parameters=parameters,
             progress_bar=False,
             log_output=False,
@@ -83,6 +89,15 @@ def _declared(notebook: Path) -> set[str]:
         raise UnfitNotebook(
             f"{notebook}: not a notebook that can be run ({found}); save it again in JupyterLab"
         ) from error
+
+
+def _text(path: Path, folder: str, name: str) -> str:
+    """The path as papermill takes it, which writes it into the notebook: a link in `folder` if it is no text."""
+    if is_text(str(path)):
+        return str(path)
+    link = Path(folder, f"{name}.ipynb")
+    link.symlink_to(path.absolute())
+    return str(link)
 
 
 def _private(folder: Path) -> Config:
@@ -124,7 +139,7 @@ def pages_command(
     names: list[str],
     notebooks: Annotated[Path, typer.Option(help="Where NAME.ipynb is.")] = Path("notebooks"),
     out: Annotated[Path, typer.Option(help="Where the executed ones go.")] = Path("book/runs"),
-    jobs: Annotated[int, typer.Option(min=1, help="How many at a time.")] = 2,
+    jobs: Annotated[int, typer.Option(parser=within(whole, 1, 99), help="How many at a time.")] = 2,
 ) -> None:
     """Execute the notebooks that are pages of the book, several at a time, as they are."""
 

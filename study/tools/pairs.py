@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from study.names import readable
 from study.tools.maps import SUFFIXES
 
 NUCLEI = ("_instances.tif", "_labels.ome.tif")  # of an image, of a slide
@@ -48,7 +49,7 @@ def find(pred: Path, truth: Path, probability: bool = False) -> Pairs:
                 f"{pred}: {nuclei.name} beside it holds the nuclei that were made of it; score that file, or say "
                 "--kind probability to score this one's connected components instead"
             )
-        return Pairs({pred.stem: (pred, truth)})
+        return Pairs({readable(pred.stem): (pred, truth)})
     preds, left_out = _by_name(pred, (PROBABILITY,) if probability else NUCLEI)
     truths, also_left_out = _by_name(truth, NUCLEI)
     alone = [str(preds[name]) for name in sorted(preds.keys() - truths.keys())]
@@ -74,7 +75,7 @@ def _by_name(folder: Path, wanted: tuple[str, ...]) -> tuple[dict[str, Path], li
         if path.suffix.lower() not in SUFFIXES or path.is_dir():
             left_out.append(path)
             continue
-        name = base or path.stem.removesuffix("_instances")
+        name = readable(base or path.stem.removesuffix("_instances"))
         if name in files:
             raise ValueError(f"{files[name]} and {path} have one name, expected one file per image")
         files[name] = path

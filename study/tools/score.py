@@ -14,6 +14,8 @@ import numpy as np
 import typer
 
 from allinsam_core.metrics import instance, pixel
+from study.names import readable
+from study.numbers import number, within
 from study.tools import kinds, maps, notices
 from study.tools.pairs import find
 
@@ -82,7 +84,7 @@ def score(
         "threshold": threshold,
         "prediction": _said(pred_kind, threshold, instances),
         "truth": _said(true_kind, threshold),
-        "left_out": [str(path) for path in pairs.left_out],
+        "left_out": [readable(path) for path in pairs.left_out],
     }
 
 
@@ -90,7 +92,9 @@ def command(
     pred: Annotated[Path, typer.Argument(help="Prediction: a file, or a folder matched to TRUTH by name.")],
     truth: Annotated[Path, typer.Argument(help="Truth: a label map, mask or class map, or a folder of them.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print every metric of every image.")] = False,
-    threshold: Annotated[float, typer.Option(min=0, max=1, help="Foreground is probability ≥ this.")] = 0.5,
+    threshold: Annotated[
+        float, typer.Option(parser=within(number, 0, 1), help="Foreground is probability ≥ this.")
+    ] = 0.5,
     kind: Annotated[
         PredictionKind,
         typer.Option(

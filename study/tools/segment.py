@@ -20,6 +20,8 @@ from allinsam_core import nuclei as nuclei_of
 from allinsam_core.atomic import replacing
 from allinsam_core.model import Model, check_device, load
 from study.datasets.image import read_rgb
+from study.names import fitting, readable
+from study.numbers import number
 from study.tools import notices
 from study.tools.annotate import overlay
 from study.tools.errors import sentence
@@ -32,9 +34,12 @@ from study.tools.spacing import pixel_size
 def segment(
     image: Annotated[Path, typer.Argument(help="RGB image (TIFF, PNG, JPEG) or slide (SVS, NDPI, MRXS, TIFF, zarr).")],
     out: Annotated[Path, typer.Option(help="Folder for the results; made if missing.")],
-    spacing: Annotated[float | None, typer.Option(help="µm per pixel; by default from the file's tags.")] = None,
+    spacing: Annotated[
+        float | None, typer.Option(parser=number, help="µm per pixel; by default from the file's tags.")
+    ] = None,
     threshold: Annotated[
-        float | None, typer.Option(help="Probability from which on a pixel is nucleus; by default the model's own.")
+        float | None,
+        typer.Option(parser=number, help="Probability from which on a pixel is nucleus; by default the model's own."),
     ] = None,
     model: Annotated[
         str, typer.Option(help="A file of `allinsam train`; or mini, mini2, breast, as they ship.")
@@ -103,7 +108,7 @@ def _write(
     names, stem = model.about.classes, image.stem
     several = len(names) > 1
     for name, prob in zip(names, found.probability, strict=True):
-        with replacing(out / f"{stem}_probability{f'_{name}' if several else ''}.png") as file:
+        with replacing(out / f"{stem}_probability{f'_{fitting(name)}' if several else ''}.png") as file:
             imageio.imwrite(file, np.floor(prob * 255 + 0.5).astype(np.uint8))
     with replacing(out / f"{stem}_instances.tif") as file:
         rate = 10_000 / found.spacing
@@ -120,7 +125,7 @@ def _write(
     )
     shape = (pixels.shape[0], pixels.shape[1])
     export.write_geojson(out / f"{stem}.geojson", nuclei, kind="annotation", classes=names if several else ())
-    export.write(out / stem, ("csv", *also), lambda: nuclei, shape, image.name, names)
+    export.write(out / stem, ("csv", *also), lambda: nuclei, shape, readable(image.name), names)
     with replacing(out / f"{stem}_overlay.png") as file:
         imageio.imwrite(file, overlay(pixels, found.instances, found.classes if several else (), names))
 

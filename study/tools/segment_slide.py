@@ -14,6 +14,7 @@ import numpy as np
 from allinsam_core.learning.train import peak_memory
 from allinsam_core.model import Model
 from study import records
+from study.names import readable
 from study.tools import quality_page, slides, tissue
 from study.tools.brightfield import unfit
 from study.tools.formats import export
@@ -78,7 +79,7 @@ def plan(
         raise ValueError(f"{slide.path}: no tissue found; if there is some, add --whole to segment all of the slide")
     stat = slide.path.stat()
     described = {
-        "slide": [slide.path.name, stat.st_size, stat.st_mtime_ns, [level.shape for level in slide.levels]],
+        "slide": [readable(slide.path.name), stat.st_size, stat.st_mtime_ns, [level.shape for level in slide.levels]],
         "model": model.about.model_dump(mode="json"),
         "weights": _checksum(model),
         "read": [level, here, grid.tile, whole, skip],
@@ -103,12 +104,12 @@ def results(
     summary = quality_page.Summary(job.tissue, job.scale)
     first = summary.watch(job.nuclei())
     export.write_geojson(out / f"{name}.geojson", first, job.scale, classes=classes if len(classes) > 1 else ())
-    export.write(out / name, formats, job.nuclei, job.shape, job.slide.path.name, classes, job.scale)
+    export.write(out / name, formats, job.nuclei, job.shape, readable(job.slide.path.name), classes, job.scale)
     if "labels" in formats:
         write_labels(out / f"{name}_labels.ome.tif", rows(job), job.shape, job.spacing)
     facts = _facts(job, summary, area, spent)
     page = out / f"{name}_quality.html"
-    quality_page.write(page, job.slide.path.name, job.tissue, summary, facts, _warnings(job, summary))
+    quality_page.write(page, readable(job.slide.path.name), job.tissue, summary, facts, _warnings(job, summary))
     record: dict[str, Any] = {
         "config_hash": job.folder.name,
         "commit": records.commit(),

@@ -14,6 +14,7 @@ import numpy as np
 import tifffile
 
 from allinsam_core.data.case import PLAUSIBLE_SPACING as PLAUSIBLE
+from study.numbers import number
 from study.tools.spacing import from_tiff
 
 VENDORS = (".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide")
@@ -152,7 +153,7 @@ class VendorSlide(Slide):
 
     def _stated(self) -> float | None:
         try:
-            x, y = (float(self._slide.properties[f"openslide.mpp-{axis}"]) for axis in "xy")
+            x, y = (number(self._slide.properties[f"openslide.mpp-{axis}"]) for axis in "xy")
         except (KeyError, ValueError):
             return None
         return x if abs(x / y - 1) <= 0.01 and PLAUSIBLE[0] <= x <= PLAUSIBLE[1] else None

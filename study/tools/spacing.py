@@ -14,6 +14,7 @@ from defusedxml.ElementTree import fromstring
 from allinsam_core.data.case import PLAUSIBLE_SPACING
 from allinsam_core.data.errors import DataError
 from study.datasets.image import ConversionWarning, full_page, is_tiff
+from study.numbers import number, whole
 
 FINEST_PRINT = 10_000  # dots per inch: resolution tags up to this, 2.54 µm, are taken for a print density
 _PER_UNIT = {2: 25_400.0, 3: 10_000.0}  # µm per inch, per centimetre
@@ -90,10 +91,10 @@ def _from_ome(text: str, width: int) -> float | None:
     try:
         pixels = next(part for part in fromstring(text).iter() if part.tag.endswith("}Pixels") or part.tag == "Pixels")
         x, y = (
-            float(pixels.attrib[f"PhysicalSize{axis}"]) * _MICRONS[pixels.get(f"PhysicalSize{axis}Unit", "µm")]
+            number(pixels.attrib[f"PhysicalSize{axis}"]) * _MICRONS[pixels.get(f"PhysicalSize{axis}Unit", "µm")]
             for axis in "XY"
         )
-        full = int(pixels.attrib["SizeX"])
+        full = whole(pixels.attrib["SizeX"])
     except (StopIteration, KeyError, ValueError, SyntaxError):
         return None
     return _plausible(x * full / width) if _square(x, y) else None
@@ -112,7 +113,7 @@ def _mpp(text: str, width: int, height: int) -> float | None:
     """
     stated = {_number(number) for number in _MPP.findall(text)}
     mpp = stated.pop() if len(stated) == 1 else None
-    sizes = [(int(w), int(h)) for w, h in re.findall(r"(?<![(\d])(\d{1,9})x(\d{1,9})", text)]
+    sizes = [(int(w), int(h)) for w, h in re.findall(r"(?<![(\d])(\d{1,9})x(\d{1,9})", text, re.ASCII)]
     if mpp is None or (sizes and (width, height) not in sizes):
         return None
     at = sizes.index((width, height)) if sizes else 0
@@ -122,7 +123,7 @@ def _mpp(text: str, width: int, height: int) -> float | None:
 def _number(text: str) -> float | None:
     """A number as scanners write it: with a point or, from some countries, a comma; with an exponent or without."""
     try:
-        return float(text.replace(",", ".")) if re.fullmatch(r"[0-9.,]+([eE][-+]?\d+)?", text) else None
+        return number(text.replace(",", "."))
     except ValueError:
         return None
 

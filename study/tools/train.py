@@ -21,6 +21,8 @@ from allinsam_core.learning.method import NetworkMethod
 from allinsam_core.learning.train import fit, peak_memory
 from allinsam_core.refinement.corrective import CorrectiveSettings
 from study import records
+from study.names import readable
+from study.numbers import number, whole, within
 from study.tools import folder, notices, split
 from study.tools.compare import Comparison, compare
 from study.tools.errors import sentence
@@ -33,19 +35,27 @@ TIMED = 3  # steps whose time is measured before the rest is foretold
 def train(
     data: Annotated[Path, typer.Argument(help="Folder of images and their annotations.")],
     out: Annotated[Path, typer.Option(help="The model file to write, for instance mine.safetensors.")],
-    spacing: Annotated[float | None, typer.Option(help="µm per pixel; by default from the images' tags.")] = None,
-    radius: Annotated[float | None, typer.Option(help="Radius in µm of nuclei that are annotated as points.")] = None,
+    spacing: Annotated[
+        float | None, typer.Option(parser=number, help="µm per pixel; by default from the images' tags.")
+    ] = None,
+    radius: Annotated[
+        float | None, typer.Option(parser=number, help="Radius in µm of nuclei that are annotated as points.")
+    ] = None,
     table: Annotated[Path | None, typer.Option(help="CSV: image, and patient or split (train, val, test).")] = None,
     classes: Annotated[str, typer.Option(help="Train only these, separated by commas; by default all.")] = "",
     merge_classes: Annotated[bool, typer.Option("--merge-classes", help="All nuclei are of one kind.")] = False,
     base: Annotated[str, typer.Option(help=f"The SAM to adapt: {', '.join(MODELS)}.")] = "mini",
     checkpoint: Annotated[Path | None, typer.Option(help="Weights of the base; mini has its own.")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Training steps a class, instead of the default.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(parser=within(whole, 1, 10**9), help="Training steps a class, instead of the default.")
+    ] = None,
     mocl: Annotated[
         bool, typer.Option("--mocl", help="Corrective learning, for labels that are known to err.")
     ] = False,
     licence: Annotated[str, typer.Option(help="Licence of the images, kept in the model file.")] = "",
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of split, initial weights and crops.")] = 0,
+    seed: Annotated[
+        int, typer.Option(parser=within(whole, 0, 2**32 - 1), help="Of split, initial weights and crops.")
+    ] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
 ) -> None:
     """Train All-in-SAM on your own annotated images; killed, the same call goes on where it stopped."""
@@ -56,13 +66,13 @@ def train(
             spacing,
             radius,
             table,
-            classes,
+            readable(classes),
             merge_classes,
             base,
             checkpoint,
             steps,
             mocl,
-            licence,
+            readable(licence),
             seed,
             device,
         )
@@ -125,7 +135,7 @@ def run(asked: Request, tell: Callable[[str], None]) -> models.Model:
         tell(forecast(sam, recipe, cases, work, asked.device))
         started = time.time()
         record: dict[str, Any] = {
-            "run_id": asked.out.stem,
+            "run_id": readable(asked.out.stem),
             "config_hash": name,
             "commit": records.commit(),
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),

@@ -1,15 +1,15 @@
-"""The commands in odd surroundings: a folder with a blank and an umlaut, the C locale, private files, no git."""
+"""The commands in odd surroundings: blank and umlaut in the path, C locale without UTF-8, private files, no git."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-from benchmarks.environments import Surroundings, attempt
+from benchmarks.environments import ASCII, Surroundings, attempt
 
 
 def test_everything_odd_at_once(tmp_path: Path) -> None:
-    odd = Surroundings(folder="Größe 1/Mein Präparat", variables={"LC_ALL": "C", "LANG": "C"}, umask=0o077, bare=True)
+    odd = Surroundings(folder="Größe 1/Mein Präparat", variables=ASCII, umask=0o077, bare=True)
     assert attempt(odd, tmp_path)[:2] == (0, "")
     out = tmp_path / odd.folder / "out"
     written = [path for path in out.rglob("*") if path.is_file() and path.name != "n.ipynb"]

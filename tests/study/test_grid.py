@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from allinsam_core.annotation import sam
 from allinsam_core.data.errors import DataError
@@ -16,6 +17,7 @@ from allinsam_core.settings import SettingsError
 from study import grid as study
 from study.config import RunConfig
 from study.grid import Profile
+from study.tools.cli import app
 
 ROOT = Path(__file__).parents[2]
 TABLES = [name for name in study.names() if "/" not in name]
@@ -281,6 +283,28 @@ def test_an_ellipse_as_annotator_has_no_weights() -> None:
     run, usual = (grid.run("unet", "weak", 1.0, 0, settings=own) for own in ({"annotator": {"name": "ellipse"}}, None))
     assert run.annotator.sha256 == ""  # type: ignore[attr-defined]
     assert run.hash != usual.hash
+
+
+@pytest.mark.parametrize(("arm", "axis"), [("noise", "noise.rate"), ("molecular", "annotator")])
+def test_an_arm_takes_any_file_with_its_axis(tmp_path: Path, any_weights: Path, arm: str, axis: str) -> None:
+    assert study.of_arm(arm, "smoke", axis) == study.profile(f"{arm}/smoke")
+    own = tmp_path / "own.yaml"
+    own.write_text(f"like: {arm}/smoke\nname: mine\n", encoding="utf-8")
+    assert study.of_arm(arm, own, axis) == study.profile(own)
+    with pytest.raises(SettingsError, match=rf"choice: no axis {axis}; expected .*smoke, or the path of a YAML file"):
+        study.of_arm(arm, "choice", axis)
+    with pytest.raises(SettingsError, match="there is no profile 'smokee'; did you mean 'smoke'"):
+        study.of_arm(arm, "smokee", axis)
+
+
+def test_noise_runs_a_file_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Profile] = []
+    monkeypatch.setattr("study.run.execute_grid", lambda profile, *_, **__: asked.append(profile) or [tmp_path / "a"])
+    (tmp_path / "own.yaml").write_text("like: noise/smoke\nname: mine\n", encoding="utf-8")
+    for name in (str(tmp_path / "own.yaml"), "smoke"):
+        done = CliRunner().invoke(app, ["noise", "--profile", name])
+        assert done.exit_code == 0, done.output
+    assert [profile.name for profile in asked] == ["mine", "smoke"]
 
 
 @pytest.mark.parametrize("name", ["noise/smoke", "noise/mini"])

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import shapely
 
+from study.numbers import array
 from study.tools.formats.outline import Area, outline
 
 MAX_PIXELS = 2**28  # of an image whose run lengths are unpacked
@@ -52,7 +53,12 @@ def _from_runs(segmentation: dict[str, Any], where: str) -> np.ndarray:
     counts, size = segmentation.get("counts"), segmentation.get("size")
     if not isinstance(counts, list) or not isinstance(size, list) or len(size) != 2:
         raise ValueError(f"{where}: run lengths are {type(counts).__name__}, expected numbers; export polygons instead")
-    runs, (height, width) = np.asarray(counts), (int(n) for n in size)
+    runs, sides = np.asarray(counts), np.asarray(size)
+    if sides.dtype.kind not in "iu" or sides.ndim != 1:
+        raise ValueError(
+            f"{where}: the size of its run lengths is {str(size)[:80]}, expected height and width in pixels"
+        )
+    height, width = sides.tolist()
     if runs.dtype.kind not in "iu" or (runs < 0).any() or not runs.sum() == height * width <= MAX_PIXELS:
         raise ValueError(f"{where}: run lengths do not fill the size {size}; export it again")
     return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(width, height).T
@@ -63,8 +69,8 @@ def _even_odd(rings: Iterable[Any], where: str) -> shapely.Geometry:
     filled: shapely.Geometry | None = None
     for ring in rings:
         try:
-            points = np.asarray(ring, dtype=np.float64)
-        except (TypeError, ValueError, OverflowError) as error:
+            points = array(ring)
+        except ValueError as error:
             raise ValueError(f"{where}: coordinates are no x, y pairs ({error})") from error
         if points.ndim != 2 or points.shape[1] < 2 or len(points) < 3 or not np.isfinite(points).all():
             raise ValueError(f"{where}: coordinates of shape {points.shape}, expected three or more pairs of x, y")

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from allinsam_core.data.errors import DataError
+from study.numbers import array
 from study.tools.formats.outline import Area
 
 MAX_BYTES = 256 * 2**20  # of a file, and of an archive once unpacked
@@ -77,8 +78,8 @@ def at_most(count: int, path: Path) -> None:
 def bounds(points: object, path: Path, entry: str) -> tuple[float, float, float, float]:
     """The box around (N, 2) points XY; anything else in `points` is an error that names file and entry."""
     try:
-        xy = np.asarray(points, dtype=np.float64)
-    except (TypeError, ValueError, OverflowError) as error:
+        xy = array(points)
+    except ValueError as error:
         raise DataError(f"{path}: {entry}: coordinates are not numbers; expected pairs of x, y") from error
     if xy.ndim != 2 or xy.shape[1] < 2 or len(xy) < 3:
         raise DataError(f"{path}: {entry}: coordinates of shape {xy.shape}, expected at least three pairs of x, y")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -13,10 +14,13 @@ import numpy as np
 import shapely
 
 from allinsam_core.atomic import replacing
+from study.names import is_text
 from study.tools.formats.areas import from_rings
 from study.tools.formats.entries import Boxes, Entry, at_most, collect
 from study.tools.formats.objects import FOUND, INSIDE, OLD_KINDS, PathObject, nuclei
 from study.tools.formats.outline import outlines
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # escaped, which JSON allows one half of a pair to be
 
 
 def parse(path: Path) -> Any:
@@ -26,7 +30,11 @@ def parse(path: Path) -> Any:
         raise ValueError(f"the number {token}")
 
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"), parse_constant=refuse)
+        text = path.read_text(encoding="utf-8-sig")
+        content = json.loads(text, parse_constant=refuse)
+        if _SURROGATE.search(text) and not is_text(json.dumps(content, ensure_ascii=False)):
+            raise ValueError("half a character, as \\ud83d without its second half")
+        return content
     except (ValueError, RecursionError) as error:
         raise ValueError(
             f"{path}: not valid JSON: {str(error)[:200]}; export it again from the annotation tool"

@@ -12,6 +12,7 @@ from roifile import ROI_SUBTYPE, ROI_TYPE, ImagejRoi
 
 from allinsam_core.atomic import replacing
 from allinsam_core.data.errors import DataError
+from study.names import readable
 from study.tools.formats.areas import from_paths
 from study.tools.formats.entries import MAX_BYTES, Boxes, Entry, at_most, bounds, collect
 from study.tools.formats.outline import Area, outlines
@@ -24,7 +25,7 @@ _JUNK = {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "icon\r"}  # wha
 
 def read_roi(path: Path) -> Boxes:
     """The one box of a .roi file."""
-    return collect([_entry(path.read_bytes(), path, path.stem)[0]], path)
+    return collect([_entry(path.read_bytes(), path, readable(path.stem))[0]], path)
 
 
 def read_zip(path: Path) -> Boxes:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from roifile import ROI_TYPE, ImagejRoi
 
+from study.numbers import array, number
 from study.tools.formats import geojson
 from study.tools.formats.entries import Boxes, at_most
 from study.tools.formats.table import rows_of
@@ -47,8 +48,8 @@ def _from_table(path: Path) -> list[tuple[float, float, str]] | None:
         if not {"x", "y"} <= fields or "x0" in fields:
             return None
         try:
-            return [(float(row["x"]), float(row["y"]), row.get("class") or "") for row in rows]
-        except (TypeError, ValueError) as error:
+            return [(number(row["x"]), number(row["y"]), row.get("class") or "") for row in rows]
+        except ValueError as error:
             raise ValueError(f"{path}: line {rows.line_num}: x or y is no number ({error})") from error
 
 
@@ -65,8 +66,8 @@ def _from_geojson(path: Path) -> list[tuple[float, float, str]] | None:
         label = (properties.get("classification") if isinstance(properties, dict) else None) or ""
         name = str(label.get("name", "")) if isinstance(label, dict) else str(label)
         try:
-            xy = np.array(geometry["coordinates"], dtype=np.float64)
-            if not np.isfinite(xy).all():  # null becomes NaN
+            xy = array(geometry["coordinates"])
+            if not np.isfinite(xy).all():
                 raise ValueError("not all are finite numbers")
             found += [(float(x), float(y), name) for x, y in xy.reshape(-1, xy.shape[-1])[:, :2]]
         except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:

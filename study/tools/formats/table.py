@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from allinsam_core.atomic import replacing
+from study.numbers import number
 from study.tools.formats.entries import Boxes, Entry, at_most, collect
 
 SIDES = ("x0", "y0", "x1", "y1")
@@ -66,7 +67,7 @@ def _entry(cells: list[str], columns: dict[str, int], width: int, path: Path, li
         )
     given = {column: cells[at] if at < len(cells) else "" for column, at in columns.items()}
     try:
-        sides = [float(given[column]) for column in SIDES]
+        sides = [number(given[column]) for column in SIDES]
     except ValueError:
         found = [given[column] for column in SIDES]
         raise ValueError(f"{path}: line {line}: sides are {found}, expected four numbers in pixels") from None

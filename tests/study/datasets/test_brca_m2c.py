@@ -78,7 +78,7 @@ def test_a_point_is_a_nucleus_of_one_pixel(tmp_path: Path) -> None:
         ("1,2,4", r"class 4 is unknown, expected 1 \(lymphocyte\), 2 \(epithelial\), 3 \(stromal\); correct the file"),
         ("", r"TCGA-AA-0002-b\.csv: no point, expected at least one"),
         ("1,2,3 1,2,1", "two points share a pixel"),
-        ("1,2,one", r"a line is not x,y,class \(could not convert"),
+        ("1,2,one", r"a line is not x,y,class \('one' is no number"),
     ],
 )
 def test_bad_points_are_refused_in_a_sentence(points: str, message: str, tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ SPOILED = {
     "no column": (lambda f: (f / "slides.csv").write_text("slide,injured\nS0,yes\n"), r"no column spacing, wt1_thr"),
     "injured": (lambda f: spoil_rows(f, injured="maybe"), r"slides.csv:2: injured is 'maybe', expected yes or no"),
     "spacing": (lambda f: spoil_rows(f, spacing="0.25"), r"spacing is 0.25, expected 0.5"),
-    "threshold": (lambda f: spoil_rows(f, wt1_threshold="high"), r"slides.csv:2: .*'high'.*expected numbers"),
+    "threshold": (lambda f: spoil_rows(f, wt1_threshold="high"), r"slides.csv:2: .*'high' is no number"),
     "range": (lambda f: spoil_rows(f, gata3_threshold="300"), r"expected grey levels 0 … 255"),
     "slide": (lambda f: spoil_rows(f, slide="T0"), r"S0_podocyte_1.png: name begins with no slide of slides.csv"),
     "unused": (lambda f: spoil_rows(f, slide="T0"), r"slide T0 has no patches"),
@@ -188,8 +188,8 @@ SPOILED = {
     ),
     "commas": (lambda f: spoil_rows(f, gata3_threshold="60,5"), r"slides.csv:2: .*60,5"),
     "more": (lambda f: append(f, "S7,no,0,5,40,60\n"), r"slides.csv:8: 6 values for 5 columns"),
-    "few": (lambda f: append(f, "S7,no\n"), r"slides.csv:8: could not convert"),
-    "not a number": (lambda f: spoil_rows(f, spacing="nan"), r"spacing is nan, expected 0.5"),
+    "few": (lambda f: append(f, "S7,no\n"), r"slides.csv:8: '' is no number"),
+    "not a number": (lambda f: spoil_rows(f, spacing="nan"), r"slides.csv:2: 'nan' is no number"),
     "damaged": (lambda f: (f / "patches/podocyte/S1_podocyte_1.png").write_bytes(b"x"), r"cannot be decoded"),
 }
 

@@ -88,7 +88,7 @@ COMMANDS = [
     ([*RUN, "unet", "--settings", "{"], "settings, line 1: not valid YAML"),
     ([*RUN, "unet", "--profile", "nowhere.yaml"], "nowhere.yaml: no such file"),
     (["run", "--method", "otsu", "--fraction", "0", "--device", "gpux"], "device 'gpux' is not on this machine"),
-    (["noise", "--profile", "smokey"], "there is no profile 'noise/smokey'; did you mean 'noise/smoke'?"),
+    (["noise", "--profile", "smokey"], "there is no profile 'smokey'; did you mean 'smoke'?"),
     (["notebook", "run", "nowhere.ipynb", "out.ipynb"], "nowhere.ipynb: no such notebook"),
     (["segment", "image.tif", "--out", "out", "--device", "tpu"], "device 'tpu' is not on this machine"),
     (["segment", "image.tif", "--out", "out", "--device", "cuda:99"], "device 'cuda:99' is not on this machine"),
