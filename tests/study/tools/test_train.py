@@ -225,7 +225,7 @@ def test_a_map_that_does_not_tell_nuclei_apart_is_refused(tmp_path: Path, spoil:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--radius", "nan"), "--radius: nan µm, expected that of a nucleus"),
+        (("--radius", "nan"), "'nan' is no number"),
         (("--radius", -3), "--radius: -3 µm, expected that of a nucleus"),
         (("--radius", 2500), "--radius: 2500 µm, expected that of a nucleus"),
         (("--seed", -1), "Invalid value for '--seed'"),
