@@ -84,14 +84,12 @@ def gather(settings: CorpusSettings, root: Path, cache: Path) -> Corpus:
     def scaled(cases: list[Case]) -> list[Case]:
         return [recolour.at_nucleus_size(case, settings.nucleus) for case in cases]
 
-    order = np.random.default_rng(settings.seed).permutation
-    stained = scaled(dsb2018.load(root, ("stained-brightfield",)))
-    stained = [stained[i] for i in order(len(stained))]
+    held_out, stained = stained_parts(settings, root)
     raw = scaled(dsb2018.load(root, ("fluorescence",)))
     parts = {
         "tissue": simulated("tissue", settings.tissue, 3_000_000, settings.tile, cache),
         "negatives": simulated("negatives", settings.negatives, 3_000_000, settings.tile, cache),
-        "stained": stained[settings.held_out_stained :] + scaled(dsb2018_test.load(root, "train")),
+        "stained": stained + scaled(dsb2018_test.load(root, "train")),
         "rendered": [recolour.as_stained(case, settings.seed) for case in raw],
         "fluorescence": raw,
     }
@@ -100,7 +98,17 @@ def gather(settings: CorpusSettings, root: Path, cache: Path) -> Corpus:
     cases = [case for group in parts.values() for case in group]
     weights = [w for name, group in parts.items() if group for w in shared(group, settings.shares[name])]
     later = simulated("tissue", settings.held_out_tissue, 4_000_000, settings.tile, cache)
-    return Corpus(cases, weights, stained[: settings.held_out_stained] + later)
+    return Corpus(cases, weights, held_out + later)
+
+
+def stained_parts(settings: CorpusSettings, root: Path) -> tuple[list[Case], list[Case]]:
+    """The stained images of DSB2018's training set, rescaled: those held out, and those to train on."""
+    stained = [
+        recolour.at_nucleus_size(case, settings.nucleus) for case in dsb2018.load(root, ("stained-brightfield",))
+    ]
+    order = np.random.default_rng(settings.seed).permutation(len(stained))
+    shuffled = [stained[i] for i in order]
+    return shuffled[: settings.held_out_stained], shuffled[settings.held_out_stained :]
 
 
 def simulated(kind: Kind, count: int, first_seed: int, size: int, cache: Path, workers: int = 1) -> list[Case]:
