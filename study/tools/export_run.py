@@ -9,7 +9,8 @@ import typer
 from torch import nn
 
 from allinsam_core import model as models
-from allinsam_core.annotation.sam import REDUCTION, weights_checksum
+from allinsam_core.annotation.predict import MINI_SPACING
+from allinsam_core.annotation.sam import weights_checksum
 from allinsam_core.learning import checkpoint
 from allinsam_core.learning.instances import InstanceSettings
 from study import finished
@@ -23,8 +24,8 @@ from study.tools.errors import sentence
 
 TRAINED = "trained.safetensors"
 RECORDED = ("run_id", "config_hash", "config", "commit", "sha256")
-# µm per pixel of the images, as their readers say
-SPACINGS = {"monuseg": 0.25, "monuseg_20x": 0.5, "brca_m2c": 0.5, "simulated": 0.25}
+# a source of images → its data set in the manifest, "" for none, and how much wider its pixels are
+DATASETS = {"monuseg": ("monuseg", 1), "monuseg_20x": ("monuseg", 2), "brca_m2c": ("brca_m2c", 1), "simulated": ("", 1)}
 
 
 def export(
@@ -61,6 +62,7 @@ def exported(run: Path, work: Path) -> models.Model:
         raise FileNotFoundError(
             f"{file}: no such file, expected the run's trained tensors; name their folder by --work"
         )
+    spacing, licence = origin(config.data.source)
     training = {**record["training"], "seconds": record["fit_seconds"]}
     weights = None if settings.weights == "shipped" else weights_of(settings.weights, settings.name)
     sam = models.base_sam(settings.name, weights)
@@ -69,14 +71,14 @@ def exported(run: Path, work: Path) -> models.Model:
         base_sha256=weights_checksum(sam),
         classes=config.classes.names if config.classes else ("nucleus",),
         joint=config.classes is not None,
-        spacing=(spacing := SPACINGS[config.data.source]),
+        spacing=spacing,
         window=config.window,
         placement=settings.placement,
         instance_maps=config.instance_maps is not None,
         thresholds=(record.get("threshold", 0.5),) * (len(config.classes.names) if config.classes else 1),
-        parting=parting_of(record, config).scaled(spacing / 0.25),
+        parting=parting_of(record, config).scaled(spacing / MINI_SPACING),
         record={**{name: record[name] for name in RECORDED}, "training": {"all": training}},
-        licence=licence_of(config.data.source),
+        licence=licence,
     )
     network = models.network(sam, settings.placement, about.outputs)
     checkpoint.load(network, file, config.base_weights, settings.name)
@@ -90,9 +92,7 @@ def unfit(config: RunConfig) -> str:
         return f"its method is {config.method!r}, which stands on no SAM's weights"
     if not config.fraction:
         return "it trained nothing"
-    usual = SamSettings(
-        name=settings.name, weights=settings.weights, placement=settings.placement, reduction=REDUCTION[settings.name]
-    )
+    usual = SamSettings(name=settings.name, weights=settings.weights, placement=settings.placement)
     if differs := [name for name in SamSettings.model_fields if getattr(settings, name) != getattr(usual, name)]:
         return f"its {differs[0]} is {getattr(settings, differs[0])!r}, expected {getattr(usual, differs[0])!r}"
     if config.corrective is not None:
@@ -101,7 +101,7 @@ def unfit(config: RunConfig) -> str:
         return f"its classes share a {config.classes.head}, expected a map for each"
     if config.classes is not None and config.classes.claim != "nucleus":
         return f"its classes claim by {config.classes.claim}, expected by nucleus"
-    return "" if config.data.source in SPACINGS else f"its images are {config.data.source}"
+    return "" if config.data.source in DATASETS else f"its images are {config.data.source}"
 
 
 def parting_of(record: dict[str, object], config: RunConfig) -> InstanceSettings:
@@ -110,7 +110,12 @@ def parting_of(record: dict[str, object], config: RunConfig) -> InstanceSettings
     return config.instances if chosen is None else InstanceSettings.model_validate(chosen)
 
 
-def licence_of(source: str) -> str:
-    """Of the images that were learnt from; "" of simulated ones."""
-    names = {"monuseg": "monuseg-train", "monuseg_20x": "monuseg-train", "brca_m2c": "brca_m2c"}
-    return manifest.own().artefacts[names[source]].licence if source in names else ""
+def origin(source: str) -> tuple[float, str]:
+    """µm per pixel of a source's images and their licence, "" of simulated ones."""
+    name, wider = DATASETS[source]
+    if not name:
+        return MINI_SPACING, ""
+    own = manifest.own()
+    spacing = own.datasets[name].spacing
+    assert spacing is not None, f"{name}: the manifest states no spacing"  # noqa: S101
+    return spacing * wider, next(each.licence for each in own.artefacts.values() if each.dataset == name)
