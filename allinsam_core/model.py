@@ -27,7 +27,7 @@ from allinsam_core.learning.method import WindowSettings
 from allinsam_core.settings import sentence_of
 
 Base = Literal["mini", "mini2", "vit_b", "vit_l", "vit_h"]
-KEPT = InstanceSettings(smallest_area=5.0, lowest_peak=0.9)  # by a mini-SAM as it is: `study.minisam.parting`
+KEPT = InstanceSettings(lowest_peak=0.9)  # what a mini-SAM as it ships keeps, chosen by `study.minisam.parting`
 TRAINED = {"breast": Path(__file__).with_name("breast.safetensors")}  # model files that ship with the package
 
 
