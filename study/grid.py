@@ -20,7 +20,7 @@ CONFIGURATIONS: dict[str, type[Run]] = {"segmentation": RunConfig, "molecular": 
 ORDER = ("data.source", "noise.rate", "annotator", "cell_type", "label", "fraction", "seed")  # of a run's point
 SHORT = {"lr": "learning_rate"}
 RESERVED = ("audit", "deepliif", "mini_sam", "superseded")  # folders of results that are no profile's
-Axis = tuple[Any, ...] | dict[str, dict[str, Any]]
+Axis = tuple[Any, ...] | dict[str | float, dict[str, Any]]
 
 
 class Profile(Settings):
@@ -29,8 +29,9 @@ class Profile(Settings):
     A file may say `like: paper`: it is then laid over that profile, level by level.
 
     kind: which configuration its runs have. axes: a field of the configuration (with points where it lies deeper, as in
-    noise.rate) and its values, or its values with the settings that come with each. common: settings of every run.
-    methods: the settings of each; like: another method, whose settings lie below its own; axes: fewer or other values.
+    noise.rate) and its values, or its values with the settings that come with each; a number may have none.
+    common: settings of every run. methods: the settings of each; like: another method, whose settings lie below its
+    own; axes: fewer or other values, or these with settings that the method has there alone, above all others.
     """
 
     name: Name
@@ -78,7 +79,7 @@ class Profile(Settings):
         Raises SettingsError, one sentence, for a name or a value that cannot be.
         """
         own, kind = self.settings(method), CONFIGURATIONS[self.kind]
-        own.pop("axes", None)
+        narrowed = own.pop("axes", {})
         at = dict(zip(self.axes, point, strict=False)) | named
         if len(point) > len(self.axes) or not self.axes.keys() <= at.keys():
             expected = ", ".join(self.axes)
@@ -92,6 +93,9 @@ class Profile(Settings):
         if clash := sorted((kind.NAMED | self.axes.keys()) & own.keys()):
             raise SettingsError(f"{where}: sets {clash[0]}, which is no setting of a method; leave it out")
         base = {**merged(base, own), "profile": self.name, "method": method}
+        for axis, values in narrowed.items():
+            if isinstance(values, dict):
+                base = merged(base, values.get(at[axis], {}))
         plain = validated(kind, base, where).filled()
         if isinstance(settings, str):  # as commands and papermill give it
             settings = strict_yaml.parse(settings, "settings")
@@ -106,11 +110,11 @@ class Profile(Settings):
     def _at(self, axis: str, value: Any) -> dict[str, Any]:
         """The settings that a value of an axis stands for."""
         values, found = self.axes.get(axis), nested(axis, value)
-        if not isinstance(values, dict):
-            return found
-        if value not in values:
+        if isinstance(values, dict) and value in values:
+            return merged(found, values[value])
+        if isinstance(values, dict) and isinstance(value, str):
             raise SettingsError(f"{axis} is {value!r}; {nearest(value, values)}")
-        return merged(found, values[value])
+        return found
 
     def points(self) -> list[tuple[Any, ...]]:
         """Method and point of every run. A method may narrow axes that mean nothing to it."""

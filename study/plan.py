@@ -203,6 +203,7 @@ def _pieces(run: Run, step: Footprint | None, precision: str) -> Iterator[tuple[
         return
     one = step.forward / settings.batch_size
     looks = math.ceil(settings.steps / settings.validate_every) if settings.validate_every else 0
+    looks += len(settings.validate_also or ()) if looks else 0
     fit = settings.steps * settings.accumulate * step.step + looks * val * _windows(side, run.window, 0) * one
     found = test * _windows(side, run.window, run.window.overlap) * one
     if not _learns(run):

@@ -1,1 +1,1 @@
-"""Images, the manifest, MoNuSeg, its splits and fractions."""
+"""Cases, one image with its truth each, and what can be wrong with their files."""

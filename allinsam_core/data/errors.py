@@ -16,7 +16,3 @@ class DataError(PlainError):
 
 class MissingData(DataError, FileNotFoundError):
     """A folder or a file of the study is not there."""
-
-
-class MislabelledImage(DataError):
-    """An image's pixels are those of another case: the mix-up of a copy in circulation."""

@@ -14,6 +14,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
@@ -47,7 +48,8 @@ class TrainSettings(Settings):
     clip: float = 0.0  # largest gradient norm; 0 = no clipping
     precision: Literal["fp32", "bf16"] = "fp32"  # bf16: `devices.mixed_precision`; weights stay float32
     validate_every: int = Field(default=0, ge=0)  # steps; 0 = never, the last weights are kept
-    patience: int = 0  # validations without improvement before stopping; 0 = never stop early
+    validate_also: tuple[int, ...] | None = later()  # after these steps too, as (0, 20, 40); 0 = before the first one
+    patience: int = 0  # times `validate_every` steps without improvement before stopping; 0 = never stop early
     select: Literal["loss", "dice"] = "loss"  # what chooses the best weights on the validation images
     checkpoint_every: int = Field(default=200, gt=0)
     attention: Literal["folded"] | None = later()  # None: segment-anything's own code; see `annotation.attention`
@@ -118,8 +120,7 @@ def peak_memory() -> int:
     status = Path("/proc/self/status")  # Linux; there `ru_maxrss` begins at what the process held that started this one
     if status.is_file() and (found := re.search(r"^VmHWM:\s*(\d+) kB", status.read_text(), re.MULTILINE)):
         return int(found[1]) * 1024
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def fit(
@@ -136,17 +137,14 @@ def fit(
 ) -> History:
     """Train `model` in place, on batches sample(0), sample(1), …; it ends with the selected weights, in eval mode.
 
-    folder: where `last.ckpt` lives while training goes on; an existing one is continued. validate: called
-    every `validate_every` steps and at the end, returns at least {"loss", "dice"} over validation images.
+    folder: where `last.ckpt` lives while training goes on; an existing one is continued. validate: called every
+    `validate_every` steps, at the end and where else asked; returns at least {"loss", "dice"} over validation images.
     stop: end after this step, in the middle of the schedule; None: when `settings.steps` are done.
     Raises FloatingPointError, naming step and batch, where the loss is not finite.
     """
     fabric = fabric or fabric_on()
     last = folder / "last.ckpt"
-
-    def loop() -> _State:
-        return _train(fabric, model, sample, loss, settings, last, validate, seed, progress, stop)
-
+    loop = partial(_train, fabric, model, sample, loss, settings, last, validate, seed, progress, stop)
     if fabric.world_size == 1:
         fabric.launch()
         state = loop()
@@ -208,6 +206,8 @@ def _train(
     quiet = None if fabric.is_global_zero else True
     bar = tqdm(steps, initial=steps.start, total=end, desc=progress, disable=quiet, mininterval=2)
     clock, processor = time.monotonic(), time.process_time()
+    if validate and state.step == 0 and _validates(settings, 0, end):
+        _validate(model, validate, settings, state)
     for step in bar:
         torch.manual_seed(seed * 1_000_003 + step)
         value = _step(fabric, wrapped, optimizer, batches, loss, settings, step)
@@ -215,7 +215,7 @@ def _train(
             history.losses.append((step, value))
             bar.set_postfix(loss=f"{value:.3f}")
         state.step = done = step + 1
-        if validate and settings.validate_every and (done % settings.validate_every == 0 or done == end):
+        if validate and _validates(settings, done, end):
             _validate(model, validate, settings, state)
         if fabric.is_global_zero and (done % settings.checkpoint_every == 0 or done == end or state.stopped):
             history.seconds += time.monotonic() - clock
@@ -278,6 +278,12 @@ def _step(
     return total if fabric.world_size == 1 else cast(torch.Tensor, fabric.all_reduce(torch.tensor(total))).item()
 
 
+def _validates(settings: TrainSettings, done: int, end: int) -> bool:
+    """Whether the weights after `done` of `end` steps are validated."""
+    every, also = settings.validate_every, settings.validate_also or ()
+    return every > 0 and (done in also or (done > 0 and (done % every == 0 or done == end)))
+
+
 def _validate(model: nn.Module, validate: Validate, settings: TrainSettings, state: _State) -> None:
     """Validate, keep the weights if they are the best so far, and stop where patience has run out."""
     model.eval()
@@ -285,10 +291,9 @@ def _validate(model: nn.Module, validate: Validate, settings: TrainSettings, sta
         scores = validate(model)
     history = state.history
     history.validations.append({"step": state.step, **scores})
-    sign = 1 if settings.select == "loss" else -1
-    values = [sign * v[settings.select] for v in history.validations]
+    values = [v["loss"] if settings.select == "loss" else -v["dice"] for v in history.validations]
     values = [v if math.isfinite(v) else math.inf for v in values]
     if values[-1] < min(values[:-1], default=math.inf):
         history.best, state.best = state.step, trained_state(model)
-    since = len(values) - 1 - values.index(min(values))
-    state.stopped = bool(settings.patience) and since >= settings.patience
+    since = state.step - max(history.best, 0)
+    state.stopped = bool(settings.patience) and since >= settings.patience * settings.validate_every

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from allinsam_core.data.case import Case, Split
-from allinsam_core.data.errors import DataError, MislabelledImage, MissingData
+from allinsam_core.data.errors import DataError, MissingData
 from study.datasets import aperio, manifest, splits
 from study.datasets.image import read_labels, read_rgb
 from study.root import data_root, dataset_folder
@@ -45,6 +45,10 @@ _XML: Mapping[str, tuple[str, ...]] = {
     "test": ("test/annotations", "MoNuSegTestData"),
 }
 CHECKSUMS = "monuseg_pixels_sha256.csv"  # here; a manifest of one's own may have its own beside it
+
+
+class MislabelledImage(DataError):
+    """An image's pixels are those of another case: the mix-up of a copy in circulation."""
 
 
 def names(split: Split) -> list[str]:

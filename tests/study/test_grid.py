@@ -133,6 +133,21 @@ def test_any_file_is_a_profile(own: Path, tmp_path: Path, monkeypatch: pytest.Mo
     assert profile.run("unet", seed=0, label="complete", fraction=1.0) == profile.grid()[0]
 
 
+def test_a_value_of_an_axis_brings_settings_and_a_method_its_own_above_them() -> None:
+    early = {"train": {"learning_rate": 0.5, "steps": 2}}
+    own = {"model": {"kind": "unet", "channels": [4, 8]}, "train": {"learning_rate": 0.1}}
+    methods = {"unet": {**own, "axes": {"fraction": {1.0: {}, 0.04: {"train": {"learning_rate": 0.2}}}}}}
+    axes = {**OWN["axes"], "fraction": {1.0: {}, 0.04: early}}
+    found = Profile.model_validate({**OWN, "axes": axes, "methods": {**methods, "otsu": OWN["methods"]["otsu"]}})
+    assert [(run.fraction, run.train.learning_rate, run.train.steps) for run in found.grid()] == [
+        (1.0, 0.1, 3),
+        (0.04, 0.2, 2),  # the method's own for this share, above the axis's and above its own for all
+        (1.0, 2e-4, 3),
+        (0.04, 0.5, 2),
+    ]
+    assert found.run("unet", "complete", 0.25, 0).train.steps == 3  # a number that the axis does not list has none
+
+
 def test_a_method_is_like_another_and_narrows_the_axes() -> None:
     methods = {**OWN["methods"], "wide": {"like": "unet", "train": {"steps": 9}, "axes": {"fraction": [1.0]}}}
     profile = Profile.model_validate({**OWN, "methods": methods})

@@ -385,6 +385,26 @@ def test_the_last_step_is_looked_at_too(tmp_path: Path) -> None:
     assert [v["step"] for v in history.validations] == [3, 5]
 
 
+def test_further_validations_come_before_the_first_step_and_where_asked_and_cost_no_patience(tmp_path: Path) -> None:
+    settings = TrainSettings(steps=20, learning_rate=0.05, validate_every=4, patience=1, validate_also=(0, 1, 2))
+    asked, plain = network(), network()
+    untrained = {name: value.clone() for name, value in asked.state_dict().items()}
+    history = fit(asked, settings, tmp_path / "a", validate=scripted([1, 2, 3, 4]))
+    assert [v["step"] for v in history.validations] == [0, 1, 2, 4]  # stopped: no gain within 1 x 4 steps
+    assert history.best == 0
+    assert all(value.equal(untrained[name]) for name, value in asked.state_dict().items())
+    asked = network()
+    fit(asked, settings.model_copy(update={"steps": 4}), tmp_path / "b", validate=scripted([4, 3, 2, 1]))
+    fit(plain, settings.model_copy(update={"steps": 4, "validate_also": None}), tmp_path / "c", validate=scripted([1]))
+    assert same(asked, plain)  # looking changes nothing
+
+
+def test_a_resumed_run_is_not_validated_again_before_its_first_step(tmp_path: Path) -> None:
+    settings = TrainSettings(steps=2, validate_every=2, checkpoint_every=1, validate_also=(0, 1))
+    fit(network(), settings, tmp_path, validate=scripted([3, 2]), stop=1)
+    assert [v["step"] for v in fit(network(), settings, tmp_path, validate=scripted([1])).validations] == [0, 1, 2]
+
+
 # ---- what is kept
 
 

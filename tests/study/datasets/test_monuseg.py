@@ -13,7 +13,7 @@ import pytest
 import tifffile
 from skimage.io import imsave
 
-from allinsam_core.data.errors import DataError, MislabelledImage, MissingData
+from allinsam_core.data.errors import DataError, MissingData
 from study.datasets import monuseg
 from study.datasets.image import ConversionWarning, count_labels
 
@@ -127,7 +127,7 @@ def test_the_mislabelled_copy_is_recognised_and_its_tissue_named(build: Build, m
     image = tifffile.imread(folder / TRAIN / f"{name}.tif")
     owners = monuseg._official() | {monuseg._digest(image): "TCGA-XS-A8TJ-01Z-00-DX1"}
     monkeypatch.setattr(monuseg, "_official", lambda: owners)
-    with pytest.raises(MislabelledImage, match=f"named {name} but holds the tissue of TCGA-XS-A8TJ-01Z-00-DX1"):
+    with pytest.raises(monuseg.MislabelledImage, match=f"named {name} but holds the tissue of TCGA-XS-A8TJ-01Z-00-DX1"):
         monuseg.load(folder, "train", "warn")
     assert len(monuseg.load(folder, "train", "ignore")) == 24
 
