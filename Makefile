@@ -72,8 +72,8 @@ rehearse: $(STAMP) $(NNUNET) $(BERT) ## The published setting with stand-ins, co
 benchmark: $(STAMP) ## Measure speed and memory, one record a line, into results/benchmarks (half an hour of one core)
 	OMP_NUM_THREADS=1 python -m benchmarks --results $(RESULTS)
 
-test: $(STAMP) ## Run the tests
-	pytest
+test: $(STAMP) ## Run the tests, on all cores, four at most
+	pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 lint: $(STAMP) ## Style, types, stripped notebooks
 	ruff check .

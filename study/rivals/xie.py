@@ -30,7 +30,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from monai.networks.nets import FlexibleUNet
 from pydantic import model_validator
 from torch import nn
 
@@ -40,6 +39,7 @@ from allinsam_core.learning.method import NetworkMethod
 from allinsam_core.learning.train import History, TrainSettings, fit
 from allinsam_core.settings import Settings
 from study.methods import NetworkSettings
+from study.rivals.networks import FlexibleUNet
 
 LATENT = 128
 Backbone = Literal["resnet10", "resnet18", "resnet34", "resnet50", "resnet101"]
