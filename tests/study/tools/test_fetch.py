@@ -336,7 +336,11 @@ def test_without_a_published_checksum_its_own_is_written_down_and_compared(
 
 
 @pytest.mark.parametrize("path", ["/page.zip", "/page.pth"])
-@pytest.mark.parametrize("content", [PAGE, b"\n  <html lang=en>", b"", b"PK\x05\x06" + bytes(18), _zip()[:-30]])
+@pytest.mark.parametrize(
+    "content",
+    [PAGE, b"\n  <html lang=en>", b"", b"PK\x05\x06" + bytes(18), _zip()[:-30]],
+    ids=["page", "page after blanks", "nothing", "empty archive", "cut archive"],
+)
 def test_a_page_or_half_a_file_never_becomes_the_archive(
     artefact: Write, root: Path, monkeypatch: pytest.MonkeyPatch, path: str, content: bytes
 ) -> None:
