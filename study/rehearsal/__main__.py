@@ -2,11 +2,15 @@
 
 Everything lies below work/rehearsal, records too. Each command is resumable, and so is the whole: killed, the same call
 goes on. At the end it says what each command took, and checks what came of them.
+
+    python -m study.rehearsal [--out work/rehearsal/rehearsal.csv]
+
+out: a table of what each command took, and of the memory of training steps as planned and as measured.
 """
 
 from __future__ import annotations
 
-import json
+import argparse
 import os
 import subprocess
 import sys
@@ -19,8 +23,10 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import psutil
 
+from allinsam_core.atomic import replacing
 from study import finished, grid, report
 from study.rehearsal import memory, standins
 from study.root import CHECKOUT
@@ -31,6 +37,7 @@ PROFILE, STANDS_FOR = "rehearsal", "paper"
 # what profile `rehearsal` has beside `paper`: the two smaller SAMs
 BEFORE = ("allinsam data fetch sam-vit-b", "allinsam data fetch sam-vit-l")
 EVERY = 1.0  # second between two looks at the memory of a command
+TOOK = ("seconds", "processor_seconds", "peak_gib")
 TABLES = ("table1", "table2", "table3")
 SIZES = ("allinsam-b", "allinsam-l", "allinsam")  # whose memory is checked against the plan
 
@@ -133,7 +140,18 @@ def trouble(home: Path) -> list[str]:
     return found
 
 
-def main() -> int:
+def write(steps: Sequence[Mapping[str, Any]], checks: Sequence[memory.Checked], out: Path) -> None:
+    """A line for each command, then one for each training step whose memory was planned; a killed call leaves none."""
+    lines = [{name: step[name] for name in ("command", "status", *TOOK)} for step in steps]
+    for check in checks:
+        sizes = {"peak_gib": check.measured / 2**30, "planned_gib": check.planned / 2**30}
+        lines.append({"command": f"a training step of {check.method}", "status": int(not check.fits), **sizes})
+    table = pd.DataFrame(lines, columns=["command", "status", *TOOK, "planned_gib"])
+    with replacing(out) as unfinished:
+        table.round({**dict.fromkeys(TOOK[:2], 0), "peak_gib": 2, "planned_gib": 2}).to_csv(unfinished, index=False)
+
+
+def main(out: Path = HOME / "rehearsal.csv") -> int:
     """Exit status 0 when every command ended well and all is there that should be."""
     print("stand-ins", flush=True)
     standins.make(HOME / "mirror", HOME)
@@ -144,15 +162,18 @@ def main() -> int:
             steps.append(step)
             numbers = "{seconds:6.0f} s, {processor_seconds:6.0f} s of processors, {peak_gib:4.1f} GiB".format(**step)
             print(f"{numbers}  {'ok' if step['status'] == 0 else 'FAILED'}  {step['command']}", flush=True)
-    (HOME / "steps.json").write_text(json.dumps(steps, indent=1) + "\n", encoding="utf-8")
+    write(steps, [], out)
     if steps[-1]["status"] != 0:
         print(f"{steps[-1]['command']}: ended with status {steps[-1]['status']}; read {steps[-1]['log']}")
         return 1
     os.environ.update({name: environ[name] for name in ("ALLINSAM_MANIFEST", "ALLINSAM_DATA", "ALLINSAM_CACHE")})
     wrong = trouble(HOME)
+    checks = []
     for checked in memory.check(PROFILE, SIZES):
+        checks.append(checked)
         print(checked, flush=True)
         wrong += [] if checked.fits else [f"{checked}, expected within {memory.WITHIN}"]
+    write(steps, checks, out)
     seconds, work = (sum(step[name] for step in steps) for name in ("seconds", "processor_seconds"))
     peak = max(step["peak_gib"] for step in steps)
     print(f"{seconds:6.0f} s, {work:6.0f} s of processors, {peak:4.1f} GiB at most")
@@ -161,4 +182,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    parser = argparse.ArgumentParser(prog="python -m study.rehearsal")
+    parser.add_argument("--out", type=Path, default=HOME / "rehearsal.csv")
+    sys.exit(main(parser.parse_args().out.absolute()))

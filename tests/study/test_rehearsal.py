@@ -54,6 +54,19 @@ def test_the_rehearsal_has_every_method_of_paper() -> None:
     assert labels == {"complete", "weak"}
 
 
+def test_the_table_has_a_line_for_each_command_and_each_memory(tmp_path: Path) -> None:
+    took = {"seconds": 12.4, "processor_seconds": 20.6, "peak_gib": 1.234, "log": "/somewhere/01.log"}
+    steps = [{"command": "allinsam doctor", "status": 0, **took}, {"command": "make tables", "status": 2, **took}]
+    checks = [memory.Checked("allinsam-b", planned=2**30, measured=2**31)]
+    rehearsal.write(steps, checks, tmp_path / "new" / "rehearsal.csv")
+    assert (tmp_path / "new" / "rehearsal.csv").read_text().splitlines() == [
+        "command,status,seconds,processor_seconds,peak_gib,planned_gib",
+        "allinsam doctor,0,12.0,21.0,1.23,",
+        "make tables,2,12.0,21.0,1.23,",
+        "a training step of allinsam-b,1,,,2.0,1.0",  # planned half of what it took: beyond what is allowed
+    ]
+
+
 def test_no_rehearsed_record_is_committed() -> None:
     assert not (ROOT / "results" / "rehearsal").exists()
 
