@@ -115,6 +115,8 @@ def other(value: Any, annotation: Any) -> Any:
     options = [o for o in given if isinstance(o, str) and o != value]
     if options:
         return options[0]
+    if value is None and "tuple" in str(annotation):
+        return (200,)
     if value is None:
         return True if "bool" in str(annotation) else "x" if "str" in str(annotation) else 200
     if isinstance(value, PretextSettings):

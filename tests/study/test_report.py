@@ -176,6 +176,7 @@ def test_folders_are_found_from_wherever_a_notebook_runs(tmp_path: Path, monkeyp
 
 def test_the_learning_curve_shows_losses_and_the_validations_that_chose_the_weights() -> None:
     training = {"losses": [(0, 1.5), (10, 1.0)], "validations": [{"step": 5, "dice": 0.4}, {"step": 10, "dice": 0.6}]}
+    plt.close("all")
     left, right = report.learning_curve({**training, "best": 10}).axes
     assert [list(values) for values in left.get_lines()[0].get_data()] == [[0, 10], [1.5, 1.0]]
     assert [list(values) for values in right.get_lines()[0].get_data()] == [[5, 10], [0.4, 0.6]]
