@@ -22,7 +22,7 @@ export PYTHONPATH := $(CURDIR)
 export PYTHONUTF8 := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help environment book pages study study-table1 tables rehearse benchmark test lint lab serve annotator lock clean
+.PHONY: help environment book pages study study-noise study-table1 tables rehearse benchmark test lint lab serve annotator lock clean
 
 help: ## This list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## /  make \1\t/' | expand -t 18
@@ -44,8 +44,7 @@ book: $(STAMP) ## Install, run the smoke study, build the book
 	  test "$$(cat $(SMOKE) 2>/dev/null)" = "$$code" || rm -rf results/smoke work/smoke; \
 	  mkdir -p results/smoke && echo "$$code" > $(SMOKE)
 	@$(MAKE) --no-print-directory study PROFILE=smoke
-	OMP_NUM_THREADS=1 allinsam noise --profile smoke
-	@$(MAKE) --no-print-directory study-table1 PROFILE=smoke
+	@$(MAKE) --no-print-directory -j2 study-noise study-table1 PROFILE=smoke
 	@$(MAKE) --no-print-directory pages
 	@echo "The book: $(CURDIR)/book/_build/html/index.html   (make serve opens it on a local port)"
 
@@ -60,6 +59,9 @@ study: $(STAMP) $(EXTRA) ## Run a whole profile, resumable: make study PROFILE=s
 
 study-table1: $(STAMP) ## The molecular arm (Table 1), resumable: make study-table1 PROFILE=smoke|mini|paper
 	python -m study.tools.notebook run notebooks/molecular.ipynb $(WORK)/$(PROFILE)/molecular.ipynb -p profile=$(PROFILE) -p results=$(RESULTS) -p work=$(abspath $(WORK))
+
+study-noise: $(STAMP) ## Quality against label errors, resumable: make study-noise PROFILE=smoke|mini
+	OMP_NUM_THREADS=1 allinsam noise --profile $(PROFILE)
 
 tables: $(STAMP) ## Tables 1 to 3 of any profile's results, as notebooks in work/PROFILE: make tables PROFILE=paper
 	@missing=; for table in table1 table2 table3; do \
