@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import imageio.v3 as imageio
 import numpy as np
@@ -18,6 +20,7 @@ from allinsam_core import model as models
 from allinsam_core.annotation import sam as sams
 from allinsam_core.annotation.predict import BoxMask
 from allinsam_core.data.case import Case
+from allinsam_core.learning.instances import InstanceSettings
 from study.tools import folder, split
 from study.tools import train as command
 from study.tools.compare import Comparison
@@ -105,6 +108,22 @@ def test_a_folder_becomes_a_model_that_is_told_about_and_not_trained_twice(data:
     (data / "p1_a.geojson").unlink()
     write_geojson(data / "p1_a.geojson", nuclei(7), ["round", "round", "dark", "dark"])
     assert "finished" not in call(*given)[1]  # other annotations are another training
+
+
+def test_what_is_kept_is_chosen_on_the_annotated_images_in_the_models_own_pixels() -> None:
+    """A faint object beside the nuclei; at 0.125 µm per pixel the lengths of the file, of 0.25, are half as many."""
+    truth = nuclei(0)
+    prob = np.where(truth > 0, 0.95, 0.0)
+    prob[:12, 40:52] = 0.65
+    image = np.zeros((96, 96, 3), np.uint8)
+    cases = [Case(part, image, truth, spacing=0.125, source="here", split=part) for part in ("train", "val")]
+    about = SimpleNamespace(classes=("nucleus",), parting=InstanceSettings(smooth=1.5))
+    model = SimpleNamespace(about=about, maps=lambda pixels, spacing: prob[None, None])
+    found = command.choose_parting(model, cases)  # type: ignore[arg-type]
+    assert found.lowest_peak == 0.7
+    assert found.smooth == 1.5  # 3 px of 0.125 µm: no other is better
+    empty = [cases[0], replace(cases[1], instances=np.zeros_like(truth))]
+    assert command.choose_parting(model, empty) == about.parting  # type: ignore[arg-type]
 
 
 def test_what_was_foretold_from_is_part_of_the_training(data: Path, tmp_path: Path) -> None:
