@@ -119,11 +119,11 @@ def test_what_is_kept_is_chosen_on_the_annotated_images_in_the_models_own_pixels
     cases = [Case(part, image, truth, spacing=0.125, source="here", split=part) for part in ("train", "val")]
     about = SimpleNamespace(classes=("nucleus",), parting=InstanceSettings(smooth=1.5))
     model = SimpleNamespace(about=about, maps=lambda pixels, spacing: prob[None, None])
-    found = command.choose_parting(model, cases)  # type: ignore[arg-type]
+    found = command.choose_kept(model, cases)  # type: ignore[arg-type]
     assert found.lowest_peak == 0.7
-    assert found.smooth == 1.5  # 3 px of 0.125 µm: no other is better
-    empty = [cases[0], replace(cases[1], instances=np.zeros_like(truth))]
-    assert command.choose_parting(model, empty) == about.parting  # type: ignore[arg-type]
+    assert found.smooth == 1.5
+    empty = [replace(case, instances=np.zeros_like(truth)) for case in cases]
+    assert command.choose_kept(model, empty) == about.parting  # type: ignore[arg-type]
 
 
 def test_what_was_foretold_from_is_part_of_the_training(data: Path, tmp_path: Path) -> None:
