@@ -14,7 +14,8 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 SIDEWAYS = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 # beyond its column and not inside something that scrolls; or scrolling without a sign that there is more
 CUT = """(() => {
-  const scrolls = '.wide-table, .cell_output, .pst-scrollable-table-container, .highlight, pre, div.math, .layer-frame';
+  const scrolls = '.wide-table, .cell_output, .pst-scrollable-table-container, .highlight, pre, div.math, ' +
+    '.layer-frame, .sideways .output';
   const column = document.querySelector('article').getBoundingClientRect().right;
   const beyond = [...document.querySelectorAll('article *')].filter(e =>
     e.checkVisibility() && !e.closest('svg, math, .headerlink') && !e.parentElement.closest(scrolls) &&
