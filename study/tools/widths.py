@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+LOOKS = 10  # at a page, 0.2 s apart
 SIZES = {"desk": (1440, 900), "phone": (390, 844)}
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SIDEWAYS = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
@@ -34,9 +35,15 @@ def pages(html: Path) -> list[Path]:
 
 
 def faults(page: Any) -> list[str]:
-    """What does not fit, of a page that is open. page: playwright's."""
-    pixels = page.evaluate(SIDEWAYS)
-    return [f"scrolls {pixels} px sideways"] * (pixels > 0) + [f"cut off, {what}" for what in page.evaluate(CUT)]
+    """What does not fit, of a page that is open; its own script, which marks what scrolls, has a while. page:
+    playwright's."""
+    for _ in range(LOOKS):
+        pixels = page.evaluate(SIDEWAYS)
+        found = [f"scrolls {pixels} px sideways"] * (pixels > 0) + [f"cut off, {what}" for what in page.evaluate(CUT)]
+        if not found:
+            break
+        page.wait_for_timeout(200)
+    return found
 
 
 def check(html: Path) -> list[str] | None:
