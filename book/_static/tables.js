@@ -8,6 +8,7 @@ document.addEventListener("DOMContentLoaded", () => {
     heads.forEach((head, column) => makeSortable(head, column, heads, body, rows));
     if (rows.length > 8) addFilter(box, heads, rows, rows.length > 30);
   }
+  document.querySelectorAll(".sideways .output").forEach((box) => { box.tabIndex = 0; }); // to move it by keys
   document.querySelectorAll(".wide-table, .pst-scrollable-table-container").forEach(showMore);
 });
 
