@@ -9,10 +9,10 @@ document.addEventListener("DOMContentLoaded", () => {
     if (rows.length > 8) addFilter(box, heads, rows, rows.length > 30);
   }
   document.querySelectorAll(".sideways .output").forEach((box) => { box.tabIndex = 0; }); // to move it by keys
-  document.querySelectorAll(".wide-table, .pst-scrollable-table-container").forEach(showMore);
+  document.querySelectorAll(".wide-table, .pst-scrollable-table-container, .sideways .output").forEach(showMore);
 });
 
-// A table that goes on to the right fades there (book.css).
+// A table or a strip of pictures that goes on to the right fades there (book.css).
 function showMore(box) {
   const mark = () => box.classList.toggle("more", box.scrollLeft + box.clientWidth < box.scrollWidth - 1);
   new ResizeObserver(mark).observe(box);

@@ -22,7 +22,7 @@ CUT = """(() => {
     e.checkVisibility() && !e.closest('svg, math, .headerlink') && !e.parentElement.closest(scrolls) &&
     e.getBoundingClientRect().right > (e.closest('.full-width') ? innerWidth : column) + 1);
   const silent = [...document.querySelectorAll(
-    ':is(.wide-table, .pst-scrollable-table-container):not(.more)')].filter(e =>
+    ':is(.wide-table, .pst-scrollable-table-container, .sideways .output):not(.more)')].filter(e =>
     e.checkVisibility() && e.scrollWidth > e.clientWidth + 1);
   return [...beyond, ...silent].map(e => `${e.tagName} ${e.id || e.className}`);
 })()"""
@@ -35,8 +35,7 @@ def pages(html: Path) -> list[Path]:
 
 
 def faults(page: Any) -> list[str]:
-    """What does not fit, of a page that is open; its own script, which marks what scrolls, has a while. page:
-    playwright's."""
+    """What does not fit, of a page that is open. page: playwright's; its script has 2 s to mark what scrolls."""
     for _ in range(LOOKS):
         pixels = page.evaluate(SIDEWAYS)
         found = [f"scrolls {pixels} px sideways"] * (pixels > 0) + [f"cut off, {what}" for what in page.evaluate(CUT)]
