@@ -17,6 +17,7 @@ from allinsam_core.learning.augment import Batch, prefetched
 from allinsam_core.learning.devices import fabric_on
 from allinsam_core.learning.optimizer import cooldown_start, learning_rate
 from allinsam_core.learning.train import TrainSettings, load_trained_state, trained_state
+from allinsam_core.settings import SettingsError, validated
 
 
 def batch(step: int, size: int = 2) -> Batch:
@@ -397,6 +398,11 @@ def test_further_validations_come_before_the_first_step_and_where_asked_and_cost
     fit(asked, settings.model_copy(update={"steps": 4}), tmp_path / "b", validate=scripted([4, 3, 2, 1]))
     fit(plain, settings.model_copy(update={"steps": 4, "validate_also": None}), tmp_path / "c", validate=scripted([1]))
     assert same(asked, plain)  # looking changes nothing
+
+
+def test_a_further_validation_before_the_beginning_is_refused() -> None:
+    with pytest.raises(SettingsError, match=r"train: validate_also\.1 is -5"):
+        validated(TrainSettings, {"validate_also": (0, -5)}, "train")
 
 
 def test_a_resumed_run_is_not_validated_again_before_its_first_step(tmp_path: Path) -> None:
