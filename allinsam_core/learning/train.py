@@ -48,9 +48,7 @@ class TrainSettings(Settings):
     clip: float = 0.0  # largest gradient norm; 0 = no clipping
     precision: Literal["fp32", "bf16"] = "fp32"  # bf16: `devices.mixed_precision`; weights stay float32
     validate_every: int = Field(default=0, ge=0)  # steps; 0 = never, the last weights are kept
-    validate_also: tuple[NonNegativeInt, ...] | None = (
-        later()
-    )  # after these steps too, as (0, 20, 40); 0 = before the first one
+    validate_also: tuple[NonNegativeInt, ...] | None = later()  # after these steps too; 0 = before the first one
     patience: int = 0  # times `validate_every` steps without improvement before stopping; 0 = never stop early
     select: Literal["loss", "dice"] = "loss"  # what chooses the best weights on the validation images
     checkpoint_every: int = Field(default=200, gt=0)
