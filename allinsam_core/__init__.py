@@ -2,7 +2,7 @@
 
 What a laboratory needs is named in `__all__` and imported on first use, so that `import allinsam_core` is quick.
 
-    model = allinsam_core.load("mine.safetensors")              # or "mini"
+    model = allinsam_core.load("mine.safetensors")              # load(): the small SAM that ships
     nuclei = allinsam_core.segment(image, model, spacing=0.25)  # nuclei.instances: (H, W) int32
     print(allinsam_core.score(nuclei.instances, truth).instance.aji_kumar)
 """

@@ -27,7 +27,9 @@ from allinsam_core.learning.method import WindowSettings
 from allinsam_core.settings import sentence_of
 
 Base = Literal["mini", "mini2", "vit_b", "vit_l", "vit_h"]
-KEPT = InstanceSettings(lowest_peak=0.9)  # what a mini-SAM as it ships keeps, chosen by `study.minisam.parting`
+DEFAULT: Base = "mini2"  # what segments and is trained where no SAM is named
+KEPT = {"mini": InstanceSettings(smooth=2, smallest_area=3, lowest_peak=0.9)}  # how a SAM as it ships parts nuclei,
+KEPT["mini2"] = InstanceSettings(map_smooth=3, map_depth=0.035, lowest_peak=0.9)  # chosen by `study.minisam.parting`
 TRAINED = {"breast": Path(__file__).with_name("breast.safetensors")}  # model files that ship with the package
 
 
@@ -65,9 +67,7 @@ class Description(BaseModel):
 @dataclass(frozen=True, eq=False)
 class Model:
     """networks: one a class, (B, 3, S, S) in [0, 1] → logits (B, 1 or 3, S, S); if joint a single one, (B, C, S, S).
-    Their attention is folded.
-
-    bfloat16: of the networks' products; None: where the device has it.
+    Their attention is folded. bfloat16: of the networks' products; None: where the device has it.
     """
 
     about: Description
@@ -139,7 +139,7 @@ def zero_shot(sam: sams.Sam, base: Base, about: Description | None = None, devic
     plain = Description(base=base, base_sha256=sams.weights_checksum(sam), placement="none")
     if base in sams.MINIS:
         own = sams.MINIS[base]
-        given = {"window": WindowSettings(field=own.field), "instance_maps": own.instance_maps, "parting": KEPT}
+        given = {"window": WindowSettings(field=own.field), "instance_maps": own.instance_maps, "parting": KEPT[base]}
         plain = plain.model_copy(update=given)
     if about is not None:
         plain = plain.model_copy(update={"spacing": about.spacing, "window": about.window})
@@ -159,7 +159,7 @@ def describe(path: Path) -> Description:
         raise ValueError(f"{path}: no model file of `allinsam train`: {sentence_of(error)}") from error
 
 
-def load(source: Path | str = "mini", weights: Path | str | None = None, device: str = "cpu") -> Model:
+def load(source: Path | str = DEFAULT, weights: Path | str | None = None, device: str = "cpu") -> Model:
     """A model ready for `segment`. source: a model file; "mini" or "mini2", a shipped SAM, promptless, not adapted; or
     "breast", a shipped model of lymphocytes, epithelial and stromal nuclei (MODEL_CARD.md).
 

@@ -12,7 +12,7 @@ from allinsam_core.annotation.merge import merge
 from allinsam_core.annotation.predict import MINI_SPACING, BoxAnnotator, default_field
 from allinsam_core.learning.instances import nuclei
 from allinsam_core.metrics import instance, pixel
-from allinsam_core.model import Description, Model, base_sam, load
+from allinsam_core.model import DEFAULT, Description, Model, base_sam, load
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +41,7 @@ class Scores:
     instance: instance.InstanceScores
 
 
-def segment(image: np.ndarray, model: Model | Path | str = "mini", *, spacing: float) -> Nuclei:
+def segment(image: np.ndarray, model: Model | Path | str = DEFAULT, *, spacing: float) -> Nuclei:
     """All nuclei of an image, without prompts.
 
     image: (H, W, 3) uint8 RGB at `spacing` µm per pixel (0.25 for a 40× scan). model: from `load` or `train`, or what

@@ -1,8 +1,7 @@
 """All-in-SAM on annotated images: one binary network a class, early stopping, a threshold each, one model file.
 
-Paper §3.2 trains one adapter a class on a frozen encoder; §3.3 adds corrective learning. Settings for mini-SAM are
-those of the study's profile `mini` at a third of its rate, to keep more of what it knows where images are few; no
-recorded trial backs this rate yet. For Meta's SAM they are those of `paper` with fewer steps.
+Paper §3.2 trains one adapter a class on a frozen encoder; §3.3 adds corrective learning. Settings for the small SAMs
+are those of the study's profile `converged`, for Meta's SAM those of `paper`, both with fewer steps.
 """
 
 from __future__ import annotations
@@ -25,13 +24,13 @@ from allinsam_core.learning.instances import MAPS
 from allinsam_core.learning.losses import MapSettings
 from allinsam_core.learning.method import NetworkMethod, WindowSettings
 from allinsam_core.learning.train import TrainSettings
-from allinsam_core.model import Base, Description, Model, base_sam, network, save
+from allinsam_core.model import DEFAULT, Base, Description, Model, base_sam, network, save
 from allinsam_core.refinement.corrective import CorrectiveSettings, EmbeddingSam
 from allinsam_core.refinement.method import CorrectiveMethod
 
-_SHARED: dict[str, Any] = {"warmup": 20, "clip": 1.0, "precision": "bf16", "validate_every": 25, "checkpoint_every": 25}
-_MINI = TrainSettings(steps=150, batch_size=4, learning_rate=3e-4, final_rate=1e-6, patience=3, **_SHARED)
-_META = TrainSettings(steps=1500, batch_size=1, learning_rate=2e-4, patience=10, **_SHARED)
+_SHARED: dict[str, Any] = {"warmup": 20, "clip": 1.0, "precision": "bf16", "validate_every": 75, "checkpoint_every": 25}
+_MINI = TrainSettings(steps=600, batch_size=4, learning_rate=1e-3, final_rate=1e-6, patience=3, **_SHARED)
+_META = TrainSettings(steps=1500, batch_size=1, learning_rate=2e-4, patience=4, **_SHARED)
 
 
 class Recipe(BaseModel):
@@ -100,7 +99,7 @@ def train(
         raise ValueError(f"{counts} images, expected at least one of each split")
     if len(spacings := {case.spacing for case in cases}) != 1:
         raise ValueError(f"images at {sorted(spacings)} µm per pixel, expected one value; resample them first")
-    recipe = recipe or Recipe.of("mini", spacings.pop())
+    recipe = recipe or Recipe.of(DEFAULT, spacings.pop())
     sam, names = base_sam(recipe.base, weights), classes(cases)
     nets, cuts, histories = [], [], {}
     with tempfile.TemporaryDirectory() as scratch:

@@ -25,7 +25,7 @@ from benchmarks.ratio import Row
 from study import records
 from study.root import resolved
 
-GROUPS = ("commands", "pixels", "networks", "levers", "training", "segmentation", "gpu")
+GROUPS = ("commands", "pixels", "networks", "levers", "training", "segmentation", "slide", "gpu")
 
 
 def line(row: Row) -> str:

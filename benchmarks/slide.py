@@ -5,23 +5,32 @@
 A pyramidal TIFF of side × side px at 0.25 µm/px, glass but for a square of tissue of `--tissue` px, is segmented by
 mini-SAM in a process of its own. --dense: all of it is tissue, full of nuclei, and a network of one line stands in for
 SAM: what the tiles, seams and writers need. Printed are the largest resident set, seconds and seconds per mm². The exit
-status is 1 beyond `--at-most` GB. The slide is kept in the folder and made once.
+status is 1 beyond `--at-most` GB. The slide is kept in the folder and made once. `make benchmark` measures two sizes of
+slide with the same tissue, and the annotator's time from a box to its mask.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
+from typing import Any
 
 import numpy as np
 import tifffile
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.ratio import Row
+
+MODULES = ("study.tools.segment_slide", "study.annotator.session")
 TILE = 512
 GLASS, STROMA, CHROMATIN = (243, 242, 244), (226, 160, 200), (90, 60, 140)
 PITCH = 34  # px from nucleus to nucleus
@@ -78,11 +87,58 @@ def work(path: Path, out: Path, dense: bool) -> None:
         def forward(self, image: torch.Tensor) -> torch.Tensor:
             return 20 * (0.5 - image.mean(1, keepdim=True))
 
-    model = load("mini")
+    model = load()
     if dense:
         about = Description(base="mini", base_sha256="", window=WindowSettings(field=256))
         model = Model(about, nn.ModuleList([Dark()]))
     segment_slide.run(path, out, model)
+
+
+def segmented(folder: Path, side: int, tissue: int, dense: bool = False) -> dict[str, Any]:
+    """What `segment` says of such a slide, and the processor seconds of its process. The slide is made if missing."""
+    path = folder / f"made-{side}-{tissue}.tif"
+    if not path.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        make(path, side, tissue)
+    sizes = ("--side", str(side), "--tissue", str(tissue), *(("--dense",) if dense else ()))
+    before = os.times()
+    subprocess.run([sys.executable, __file__, str(folder), *sizes, "--inside"], check=True, stdout=sys.stderr)
+    after = os.times()
+    spent = after.children_user - before.children_user + after.children_system - before.children_system
+    record: dict[str, Any] = json.loads((folder / f"{path.stem}_run.json").read_text())
+    return record | {"processor_seconds": spent}
+
+
+def measure(quick: bool) -> list[Row]:
+    """Memory of two slides with the same tissue, time per mm² of it, and the annotator's time for a mask."""
+    sides, tissue = ((2048, 4096), 512) if quick else ((10_000, 40_000), 1500)
+    rows = []
+    with tempfile.TemporaryDirectory() as scratch:
+        for side in sides:
+            found = segmented(Path(scratch), side, tissue)
+            name = f"slide of {side:,} × {side:,} px"
+            rows.append(Row(f"{name}, peak memory", None, found["peak_memory_bytes"], "bytes", limit=2e9, repeats=1))
+            each = found["processor_seconds"] / found["mm2"]
+            rows.append(Row(f"{name}, a mm² of tiles", None, each, repeats=1))
+    return [*rows, mask_of_a_box(3 if quick else 50)]
+
+
+def mask_of_a_box(repeats: int) -> Row:
+    """From a box to its mask, the window already embedded, as the annotator in JupyterLab asks for it."""
+    from allinsam_core.annotation.predict import BoxAnnotator, default_field
+    from allinsam_core.model import base_sam
+
+    sam = base_sam("mini")
+    annotator = BoxAnnotator(sam, default_field(sam, 0.25))
+    annotator.set_image(ground(0, 0, TILE, TILE, 1))
+    boxes = [np.array([[x, 60, x + 22, 82]], np.float32) for x in range(40, 40 + 4 * repeats, 4)]
+    seconds = []
+    for box in boxes:
+        annotator.embed(box)
+        start = time.process_time()
+        annotator.predict(box)
+        seconds.append(time.process_time() - start)
+    return Row("annotator, a box's mask once embedded", None, median(seconds), limit=0.15, repeats=repeats)
 
 
 def main() -> int:
@@ -95,15 +151,10 @@ def main() -> int:
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     tissue = asked.side if asked.dense else asked.tissue
-    path = asked.folder / f"made-{asked.side}-{tissue}.tif"
     if asked.inside:
-        work(path, asked.folder, asked.dense)
+        work(asked.folder / f"made-{asked.side}-{tissue}.tif", asked.folder, asked.dense)
         return 0
-    if not path.is_file():
-        asked.folder.mkdir(parents=True, exist_ok=True)
-        make(path, asked.side, tissue)
-    subprocess.run([sys.executable, __file__, *sys.argv[1:], "--inside"], check=True)
-    record = json.loads((asked.folder / f"{path.stem}_run.json").read_text())
+    record = segmented(asked.folder, asked.side, tissue, asked.dense)
     memory = record["peak_memory_bytes"] / 2**30
     print(
         f"{asked.side} × {asked.side} px, {sum(record['nuclei'].values()):,} nuclei: {memory:.2f} GB at most, "

@@ -58,7 +58,7 @@ def audit_labels_command(
     from study.tools.segment import nuclei
 
     cases = load(dataset_folder(data_root(), "monuseg"), "test")
-    frames = label_geometry.measure(cases, lambda image: nuclei(image, cases[0].spacing)[1])
+    frames = label_geometry.measure(cases, lambda image: nuclei(image, cases[0].spacing, model="mini")[1])
     for frame, name in zip(frames, (label_geometry.GEOMETRY_RECORD, label_geometry.NAMES_RECORD), strict=True):
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         frame.round(6).to_csv(out / name, index=False, lineterminator="\n")

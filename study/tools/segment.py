@@ -1,7 +1,7 @@
 """`allinsam segment`: nuclei of any H&E image or whole slide, without prompts, without a network connection.
 
-mini-SAM's promptless mode, the frozen network as it was pre-trained on DSB2018 and simulated tissue, or with `--model`
-what `allinsam train` made of your own annotations.
+Without a model by mini2, a small SAM as it was pre-trained on DSB2018, BRCA-M2C and simulated tissue; with `--model` by
+what `allinsam train` made of your own annotations, or another model that ships.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import typer
 
 from allinsam_core import nuclei as nuclei_of
 from allinsam_core.atomic import replacing
-from allinsam_core.model import Model, check_device, load
+from allinsam_core.model import DEFAULT, Model, check_device, load
 from study.datasets.image import read_rgb
 from study.names import fitting, readable
 from study.numbers import number
@@ -43,7 +43,7 @@ def segment(
     ] = None,
     model: Annotated[
         str, typer.Option(help="A file of `allinsam train`; or mini, mini2, breast, as they ship.")
-    ] = "mini",
+    ] = DEFAULT,
     checkpoint: Annotated[
         Path | None, typer.Option(help="Weights of Meta's SAM, for a model that stands on it.")
     ] = None,
@@ -82,7 +82,7 @@ def run(
     out: Path,
     spacing: float | None = None,
     threshold: float | None = None,
-    model: str = "mini",
+    model: str = DEFAULT,
     checkpoint: Path | None = None,
     also: Collection[str] = (),
     device: str = "cpu",
@@ -141,7 +141,7 @@ def cut_at(model: Model, threshold: float | None) -> Model:
 
 
 def nuclei(
-    pixels: np.ndarray, spacing: float, threshold: float = 0.5, model: str = "mini"
+    pixels: np.ndarray, spacing: float, threshold: float = 0.5, model: str = DEFAULT
 ) -> tuple[np.ndarray, np.ndarray]:
     """Probability (H, W) float32 and labels (H, W) int32 of an image (H, W, 3) uint8 at `spacing` µm per pixel.
 

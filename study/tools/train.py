@@ -46,8 +46,8 @@ def train(
     table: Annotated[Path | None, typer.Option(help="CSV: image, and patient or split (train, val, test).")] = None,
     classes: Annotated[str, typer.Option(help="Train only these, separated by commas; by default all.")] = "",
     merge_classes: Annotated[bool, typer.Option("--merge-classes", help="All nuclei are of one kind.")] = False,
-    base: Annotated[str, typer.Option(help=f"The SAM to adapt: {', '.join(MODELS)}.")] = "mini",
-    checkpoint: Annotated[Path | None, typer.Option(help="Weights of the base; mini has its own.")] = None,
+    base: Annotated[str, typer.Option(help=f"The SAM to adapt: {', '.join(MODELS)}.")] = models.DEFAULT,
+    checkpoint: Annotated[Path | None, typer.Option(help="Weights of the base; mini and mini2 have their own.")] = None,
     steps: Annotated[
         int | None, typer.Option(parser=within(whole, 1, 10**9), help="Training steps a class, instead of the default.")
     ] = None,
@@ -96,7 +96,7 @@ class Request:
     table: Path | None = None
     classes: str = ""
     merge_classes: bool = False
-    base: str = "mini"
+    base: str = models.DEFAULT
     checkpoint: Path | None = None
     steps: int | None = None
     mocl: bool = False

@@ -12,7 +12,7 @@ import benchmarks.__main__ as command
 from allinsam_core.annotation import sam as sams
 from allinsam_core.annotation.attention import fold
 from allinsam_core.learning.adapter import AdaptedSam
-from benchmarks import pixels
+from benchmarks import pixels, slide
 from benchmarks.limits import work
 from benchmarks.ratio import Row, compare
 from study import finished, records
@@ -49,6 +49,20 @@ def test_both_ways_are_compared_and_counted() -> None:
 
 def test_the_former_pixel_metrics_are_the_present_ones() -> None:
     assert [row.difference for row in pixels.measure(quick=True)] == [0.0, 0.0]
+
+
+def test_a_made_slide_is_segmented_and_measured(tmp_path: Path) -> None:
+    found = slide.segmented(tmp_path, 1024, 1024, dense=True)
+    assert sum(found["nuclei"].values()) > 500  # one in every 34 × 34 px
+    assert found["mm2"] == pytest.approx(0.256**2, rel=0.2)
+    assert found["peak_memory_bytes"] > 1e8
+    assert found["processor_seconds"] > 0
+
+
+def test_the_annotators_answer_is_timed_without_its_embedding() -> None:
+    row = slide.mask_of_a_box(2)
+    assert (row.limit, row.repeats) == (0.15, 2)
+    assert row.now is not None
 
 
 # ---- records
