@@ -41,15 +41,26 @@ def run(code: str, *arguments: str) -> tuple[float, float, str]:
 
 
 def processes(
-    name: str, former: str, present: str, repeats: int, *asked: str, out: Path | None = None, **about: Any
+    name: str,
+    former: str,
+    present: str,
+    repeats: int,
+    *asked: str,
+    out: Path | None = None,
+    model: str | None = None,
+    **about: Any,
 ) -> Row:
     """Medians of the processor seconds of two processes, in turns; what they say must be the same.
 
-    out: a folder, below which each of the two writes the labels of an image; then these are compared.
+    out: a folder, below which each of the two writes the labels of an image; then these are compared. model: that of
+    the former process alone, whose nuclei are then other ones and are not compared.
     """
     places = [() if out is None else ("--out", str(out / way)) for way in ("former", "present")]
-    runs = [(run(former, *asked, *places[0]), run(present, *asked, *places[1])) for _ in range(repeats)]
+    own = () if model is None else ("--model", model)
+    runs = [(run(former, *asked, *own, *places[0]), run(present, *asked, *places[1])) for _ in range(repeats)]
     (old, old_clock), (new, new_clock) = ([median(each[way][i] for each in runs) for i in (0, 1)] for way in (0, 1))
+    if model is not None:
+        return Row(name, old, new, clock=(old_clock, new_clock), repeats=repeats, **about)
     if out is None:
         apart, tolerance, of = float(runs[0][0][2] != runs[0][1][2]), 0.0, "1 if they say something else"
     else:
@@ -81,7 +92,11 @@ def measure(quick: bool) -> list[Row]:
         image, boxes = picture(folder, 1000)
         asked = ("segment", str(image), "--spacing", "0.25")
         former = FORMER + EAGER + CALL
-        rows.append(processes("segment, 1000 × 1000 px", former, CALL, repeats, *asked, out=folder / "s", goal=3.0))
+        name = "segment, 1000 × 1000 px"
+        rows.append(processes(name, former, CALL, repeats, *asked, "--model", "mini", out=folder / "s", goal=3.0))
+        note = "before: with mini-SAM, the default then; now: with mini2, the default"
+        name += ", model by default"
+        rows.append(processes(name, former, CALL, repeats, *asked, out=folder / "d", model="mini", goal=3.0, note=note))
         asked = ("annotate", str(image), "--spacing", "0.25", "--boxes", str(boxes))
         former = FORMER + CALL
         rows.append(processes("annotate, 500 boxes", former, CALL, repeats, *asked, out=folder / "a", limit=5.0))
