@@ -90,7 +90,7 @@ def measure(quick: bool) -> list[Row]:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         image, boxes = picture(folder, 1000)
-        asked = ("segment", str(image), "--spacing", "0.25")
+        asked: tuple[str, ...] = ("segment", str(image), "--spacing", "0.25")
         former = FORMER + EAGER + CALL
         name = "segment, 1000 × 1000 px"
         rows.append(processes(name, former, CALL, repeats, *asked, "--model", "mini", out=folder / "s", goal=3.0))

@@ -21,6 +21,7 @@ from allinsam_core.learning.method import WindowSettings
 from allinsam_core.learning.train import TrainSettings
 from allinsam_core.training import Recipe
 from study.tools import segment as command
+from study.tools.flips import with_profile
 from study.tools.formats.colours import colours
 
 app = typer.Typer()
@@ -70,6 +71,19 @@ def test_without_a_model_mini_sam_segments(image: Path) -> None:
     prob = imageio.imread(out / "tile_probability.png")
     assert np.array_equal(prob >= 128, same.probability[0] >= 0.5)
     assert "classification" not in (out / "tile.geojson").read_text()
+
+
+def test_the_best_profile_asks_mirror_images_too(image: Path) -> None:
+    out = image.parent / "o"
+    code, told = call(image, "--out", out, "--profile", "best")
+    assert code == 0, told
+    best = with_profile(allinsam_core.load(), "best")
+    same = allinsam_core.segment(tifffile.imread(image), best, spacing=0.25)
+    assert np.array_equal(tifffile.imread(out / "tile_instances.tif"), same.instances)
+    usual = allinsam_core.segment(tifffile.imread(image), spacing=0.25)
+    assert not np.array_equal(usual.probability, same.probability)
+    code, told = call(image, "--out", image.parent / "p", "--profile", "slow")
+    assert (code, "--profile slow: expected fast or best" in told) == (2, True)
 
 
 def test_a_model_of_two_classes_gives_each_nucleus_its_class(image: Path, trained: Path) -> None:
