@@ -110,7 +110,7 @@ def segmented(folder: Path, side: int, tissue: int, dense: bool = False) -> dict
 
 
 def measure(quick: bool) -> list[Row]:
-    """Memory of two slides with the same tissue, time per mm² of it, and the annotator's time for a mask."""
+    """Memory and time of two slides with the same tissue, and the annotator's time for a mask."""
     sides, tissue = ((2048, 4096), 512) if quick else ((10_000, 40_000), 1500)
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
@@ -118,8 +118,8 @@ def measure(quick: bool) -> list[Row]:
             found = segmented(Path(scratch), side, tissue)
             name = f"slide of {side:,} × {side:,} px"
             rows.append(Row(f"{name}, peak memory", None, found["peak_memory_bytes"], "bytes", limit=2e9, repeats=1))
-            each = found["processor_seconds"] / found["mm2"]
-            rows.append(Row(f"{name}, a mm² of tiles", None, each, repeats=1))
+            rows.append(Row(f"{name}, from start to end", None, found["processor_seconds"], repeats=1))
+            rows.append(Row(f"{name}, a mm² of tiles on the clock", None, found["seconds"] / found["mm2"], repeats=1))
     return [*rows, mask_of_a_box(3 if quick else 50)]
 
 
