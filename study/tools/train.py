@@ -165,10 +165,12 @@ def run(asked: Request, tell: Callable[[str], None]) -> models.Model:
 def choose_kept(model: models.Model, cases: Sequence[Case]) -> InstanceSettings:
     """How the model parts nuclei, with what is kept chosen on the images it learnt from and was validated on.
 
-    Of all classes together, by `study.tuning`; lengths in pixels of 0.25 µm, as a model file has them. How touching
-    nuclei are parted stays: chosen on one or two validation images, it was worse on others. As the model had it where
-    no image shows a nucleus.
+    Of all classes together, by `study.tuning`; lengths in pixels of 0.25 µm, as a model file has them. Touching nuclei
+    are parted as those of the SAM that the model stands on (`models.KEPT`), where that ships: chosen on one or two
+    validation images, it was worse on others. As the model had it where no image shows a nucleus.
     """
+    base = models.KEPT.get(model.about.base, model.about.parting)
+    start = base.model_copy(update=dict.fromkeys(tuning.KEEPING, 0.0))
     examples = []
     for case in (case for case in cases if case.split in ("train", "val")):
         for name, maps in zip(model.about.classes, model.maps(case.image, case.spacing), strict=True):
@@ -177,7 +179,7 @@ def choose_kept(model: models.Model, cases: Sequence[Case]) -> InstanceSettings:
     if not examples:
         return model.about.parting
     scale = MINI_SPACING / cases[0].spacing
-    return tuning.kept(examples, model.about.parting.scaled(scale)).scaled(1 / scale)
+    return tuning.kept(examples, start.scaled(scale)).scaled(1 / scale)
 
 
 def read(asked: Request, sam: Sam) -> tuple[list[Case], list[str]]:
