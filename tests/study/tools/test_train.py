@@ -117,11 +117,14 @@ def test_what_is_kept_is_chosen_on_the_annotated_images_in_the_models_own_pixels
     prob[:12, 40:52] = 0.65
     image = np.zeros((96, 96, 3), np.uint8)
     cases = [Case(part, image, truth, spacing=0.125, source="here", split=part) for part in ("train", "val")]
-    about = SimpleNamespace(classes=("nucleus",), parting=InstanceSettings(smooth=1.5))
+    about = SimpleNamespace(base="vit_b", classes=("nucleus",), parting=InstanceSettings(smooth=1.5))
     model = SimpleNamespace(about=about, maps=lambda pixels, spacing: prob[None, None])
     found = command.choose_kept(model, cases)  # type: ignore[arg-type]
     assert found.lowest_peak == 0.7
     assert found.smooth == 1.5
+    about.base = "mini"
+    on_mini = command.choose_kept(model, cases)  # type: ignore[arg-type]
+    assert (on_mini.smooth, on_mini.lowest_peak) == (models.KEPT["mini"].smooth, 0.7)  # parted as mini-SAM's, kept anew
     empty = [replace(case, instances=np.zeros_like(truth)) for case in cases]
     assert command.choose_kept(model, empty) == about.parting  # type: ignore[arg-type]
 
