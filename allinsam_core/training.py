@@ -2,7 +2,7 @@
 
 Paper §3.2 trains one adapter a class on a frozen encoder; §3.3 adds corrective learning. Settings for the small SAMs
 are those of the study's profile `mini` at a third of its rate: at the rate itself, and for longer, five images gave a
-worse model (`results/laboratory/tried`). For Meta's SAM they are those of `paper` with fewer steps.
+worse model in the one draw tried (`results/laboratory/tried`). For Meta's SAM those of `paper` with fewer steps.
 """
 
 from __future__ import annotations

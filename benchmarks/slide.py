@@ -3,7 +3,7 @@
     python benchmarks/slide.py FOLDER [--side 40000] [--tissue 3000] [--dense] [--at-most 2.0]
 
 A pyramidal TIFF of side × side px at 0.25 µm/px, glass but for a square of tissue of `--tissue` px, is segmented by
-mini-SAM in a process of its own. --dense: all of it is tissue, full of nuclei, and a network of one line stands in for
+mini2 in a process of its own. --dense: all of it is tissue, full of nuclei, and a network of one line stands in for
 SAM: what the tiles, seams and writers need. Printed are the largest resident set, seconds and seconds per mm². The exit
 status is 1 beyond `--at-most` GB. The slide is kept in the folder and made once. `make benchmark` measures two sizes of
 slide with the same tissue, and the annotator's time from a box to its mask.

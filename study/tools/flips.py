@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal, cast
+from typing import cast
 
 import torch
 from torch import nn
 
 from allinsam_core.model import Model
 
-Profile = Literal["fast", "best"]
 PROFILES = ("fast", "best")
 FLIPS: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (2, 3))  # axes of (N, C, H, W)
 
